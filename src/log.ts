@@ -1,0 +1,29 @@
+import { type Logger, pino } from 'pino'
+
+/** A structured logger; every room gets one handed in, none makes its own. */
+export type Log = Logger
+
+/** The levels an operator can choose, least talkative first. */
+export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const
+
+/** One of {@link LOG_LEVELS}. */
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/**
+ * Makes the logger: one JSON object a line on stderr (stdout belongs to what commands print), secrets
+ * redacted wherever a header or a credential could be attached.
+ *
+ * @see https://getpino.io
+ */
+export function createLog(level: LogLevel): Log {
+  return pino(
+    {
+      level,
+      base: undefined,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: ['authorization', '*.authorization', 'password', '*.password'], censor: '[hidden]' }
+    },
+    pino.destination({ fd: 2, sync: true })
+  )
+}
