@@ -1,0 +1,187 @@
+import { rm } from 'node:fs/promises'
+import type { Log } from '../log.ts'
+import { type Digest, splitDigest } from '../oci/digest.ts'
+import { reason } from '../oci/errors.ts'
+import { type BlobRow, type BlobRows, blobPath, decodeBlob, sha256Of } from './blob-rows.ts'
+import { cachedInOrder, cachedKey } from './cached.ts'
+import { blockName, createHashSet, type HashSet } from './hash-set.ts'
+import { type IndexDb, prefixEnd, rowKey } from './index-db.ts'
+import { sha256Multihash } from './leaves.ts'
+import { pagesOf, type RowWatch } from './row-watch.ts'
+import type { Uses } from './uses.ts'
+
+/** A blob that goes, or would. */
+export interface SweptBlob {
+  readonly digest: Digest
+  /** In bytes. */
+  readonly size: number
+  /** Nothing names it; or it makes room in the cache. */
+  readonly why: 'garbage' | 'cache'
+}
+
+/** What is to be done with blobs. */
+export interface BlobPlan {
+  /** What is in use, by digest or by CID, as {@link blockName} names it. */
+  readonly live: HashSet
+  /** Whether what nothing names goes; with `false` only the cache is looked after. */
+  readonly garbage: boolean
+  /** Garbage that was used or written in the last `graceMs` milliseconds stays. */
+  readonly graceMs: number
+  /** Bytes of cached blobs, outside of what is in use, that may stay; `undefined` for all. */
+  readonly cacheLimit: number | undefined
+  readonly dryRun: boolean
+  readonly signal: AbortSignal
+  /** Called with each blob that goes. */
+  readonly onSwept: (blob: SweptBlob) => void
+}
+
+/** What became of the blobs. */
+export interface BlobOutcome {
+  /** The sha256 of those that went, or would. */
+  readonly gone: HashSet
+  /** Garbage that stays because it was used or written within the grace window. */
+  readonly waiting: { blobs: number; bytes: number }
+  /** Bytes of cached blobs outside of what is in use, after the sweep. */
+  readonly cachedBytes: number
+  /** The last use of the youngest blob that the cache gave up (epoch ms); `undefined` when it gave up none. */
+  readonly cutoff: number | undefined
+}
+
+/** How many blobs go in one step: while it lasts, whoever wants one of them waits. */
+const BATCH = 64
+
+/** A little less than the limit, so that not every new blob costs a sweep. */
+const EASE = 0.95
+
+/** What the sweeps of blobs and of rows work with. */
+export interface SweepParts {
+  readonly db: IndexDb
+  readonly uses: Uses
+  readonly watch: RowWatch
+  /** What keeps blobs in memory. */
+  readonly blobs: Pick<BlobRows, 'forget'>
+  readonly folder: string
+  readonly log: Log | undefined
+}
+
+type Doomed = Pick<BlobRow, 'digest' | 'size' | 'inline'>
+
+/**
+ * Removes blobs: their rows durably, then their files. A crash in between leaves files without rows, which
+ * nothing shows and the next sweep removes.
+ *
+ * @param startedAt on the clock of `performance.now()`
+ */
+export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: BlobPlan): Promise<BlobOutcome> {
+  const { db, uses } = parts
+  const gone = createHashSet()
+  const waiting = { blobs: 0, bytes: 0 }
+  const since = startedAt - plan.graceMs
+  // Within this process touches tell, to the microsecond; times of the clock are for what came before it.
+  const writtenSince = Date.now() - (performance.now() - startedAt) - plan.graceMs
+  const cache: { blob: Doomed; used: number }[] = []
+  let cachedBytes = 0
+
+  async function remove(doomed: readonly Doomed[], why: SweptBlob['why'], untouchedSince: number) {
+    const went = plan.dryRun ? doomed : await removeBlobs(parts, doomed, untouchedSince)
+    for (const { digest, size } of went) {
+      gone.add(sha256Of(digest))
+      plan.onSwept({ digest, size, why })
+    }
+    return went
+  }
+
+  const cached = cachedInOrder(db)
+  try {
+    const from = rowKey('b')
+    for await (const page of pagesOf(db, { gte: from, lt: prefixEnd(from) }, plan.signal)) {
+      const doomed: Doomed[] = []
+      for (const [key, value] of page) {
+        const sha256 = key.subarray(1)
+        const blob = decodeBlob(sha256, value)
+        const isCached = await cached.at(sha256)
+        if (plan.live.has(sha256) || plan.live.has(blockName(blob.cid.multihash.bytes))) continue
+        if (isCached !== undefined) {
+          cachedBytes += blob.size
+          cache.push({ blob: slim(blob), used: Math.max(isCached.used, epochOf(uses.touched(blob.digest))) })
+        } else if (!plan.garbage) continue
+        else if (
+          uses.touched(blob.digest) >= since ||
+          uses.held(blob.digest) ||
+          (plan.graceMs > 0 && blob.at > writtenSince)
+        ) {
+          waiting.blobs++
+          waiting.bytes += blob.size
+        } else doomed.push(slim(blob))
+      }
+      for (let at = 0; at < doomed.length; at += BATCH)
+        await remove(doomed.slice(at, at + BATCH), 'garbage', since)
+    }
+  } finally {
+    await cached.close()
+  }
+
+  let cutoff: number | undefined
+  const { cacheLimit } = plan
+  if (cacheLimit !== undefined && cachedBytes > cacheLimit) {
+    cache.sort((a, b) => a.used - b.used)
+    const goal = cacheLimit * EASE
+    for (let at = 0; at < cache.length && cachedBytes > goal; ) {
+      plan.signal.throwIfAborted()
+      const doomed: Doomed[] = []
+      let bytes = 0
+      while (at < cache.length && doomed.length < BATCH && cachedBytes - bytes > goal) {
+        const { blob, used } = cache[at++] as (typeof cache)[number]
+        doomed.push(blob)
+        bytes += blob.size
+        cutoff = used
+      }
+      for (const { size } of await remove(doomed, 'cache', startedAt)) cachedBytes -= size
+    }
+  }
+  return { gone, waiting, cachedBytes, cutoff }
+}
+
+/**
+ * Removes blobs, except those that were used since `untouchedSince`.
+ *
+ * @returns those that are gone
+ */
+export async function removeBlobs(
+  { db, uses, watch, blobs, folder, log }: SweepParts,
+  doomed: readonly Doomed[],
+  untouchedSince: number
+): Promise<readonly Doomed[]> {
+  const { digests, release } = uses.condemn(
+    doomed.map(({ digest }) => digest),
+    untouchedSince
+  )
+  try {
+    const going = doomed.filter(({ digest }) => digests.has(digest))
+    const keys = going.flatMap(({ digest, inline }) => {
+      const sha256 = sha256Of(digest)
+      const small = inline ? [rowKey('k', sha256Multihash(sha256))] : []
+      return [rowKey('b', sha256), cachedKey(sha256), ...small]
+    })
+    await watch.remove(keys).done
+    for (const { digest } of going) blobs.forget(digest)
+    const went: Doomed[] = []
+    for (const blob of going) {
+      // Its row can only be there if it was written while this ran, and then its file is that of a new blob.
+      if (await db.has(rowKey('b', sha256Of(blob.digest)))) continue
+      went.push(blob)
+      if (blob.inline) continue
+      await rm(blobPath(folder, splitDigest(blob.digest).hex), { force: true }).catch((error: unknown) => {
+        log?.warn({ digest: blob.digest, cause: reason(error) }, 'a file could not be removed')
+      })
+    }
+    return went
+  } finally {
+    release()
+  }
+}
+
+const slim = ({ digest, size, inline }: BlobRow): Doomed => ({ digest, size, inline })
+
+/** A time of `performance.now()` in epoch ms. */
+export const epochOf = (time: number) => performance.timeOrigin + time
