@@ -1,0 +1,330 @@
+import type { CID } from 'multiformats/cid'
+import type { Log } from '../log.ts'
+import { reason } from '../oci/errors.ts'
+import { createBlockMemory } from './block-memory.ts'
+import type { Gateway } from './gateway.ts'
+import { type Lane, openLane, type Segment } from './lane.ts'
+import type { Limiter } from './limits.ts'
+import { createPace, TICK_MS } from './pace.ts'
+import type { Presence } from './presence.ts'
+import { before, createQueue, type Waiter } from './queue.ts'
+import { createShares, SHARED_SEGMENT } from './shares.ts'
+import { PeerFault } from './wants.ts'
+
+const RAW = 0x55
+
+/** Bytes of blocks that nobody needs which a gateway may send in a row (nodes above the first leaf, blocks
+ * that are here already) before it is given up. */
+const MAX_UNWANTED = 256 * 1024 * 1024
+
+/** A file's blocks out of CAR streams, handed to whoever asks for them. */
+export interface Feed {
+  /**
+   * The block, or `undefined` when no gateway has it to give, or when it turns out not to be `needed` (it is
+   * in the own store, into which a look takes time). `offset` is where in the file the block's content
+   * begins and `depth` how deep it lies: together its place in the stream.
+   */
+  take(
+    cid: CID,
+    options: { offset: number; depth: number; needed: Promise<boolean>; signal: AbortSignal }
+  ): Promise<Uint8Array | undefined>
+  /** Looks again at what is here already. */
+  look(): void
+  /** Says that a block that was taken isn't used any more, so that its memory can be the next one's. */
+  giveBack(block: Uint8Array): void
+}
+
+/** What {@link createFeed} is made from. */
+export interface FeedOptions {
+  file: CID
+  /** Whom to ask, best first. */
+  gateways: readonly Gateway[]
+  /** Others, who turn up later and are better. */
+  more?: Promise<readonly Gateway[]> | undefined
+  /** What is here already, so that nobody is asked for it. */
+  presence: Pick<Presence, 'hereAfter' | 'unknownAfter'>
+  /** What may come in all; `undefined` for no limit. */
+  down: Limiter | undefined
+  /** For a connection, in milliseconds. */
+  dialMs: number
+  /** How long a source may say nothing while somebody waits for it. */
+  silenceMs: number
+  /** Ends the feed. */
+  signal: AbortSignal
+  /** Told of each gateway that is given up; `lie` says what it did if that can't be an accident. */
+  failed(gateway: Gateway, lie: string | undefined): void
+  /** Told what came of a gateway, in bytes and the milliseconds for which it was waited, when it has ended. */
+  delivered(gateway: Gateway, bytes: number, ms: number): void
+  log: Log
+}
+
+/** A block on its way. */
+interface Arriving {
+  waiter: Waiter
+  cid: CID
+  block: Uint8Array
+}
+
+/**
+ * Makes the feed of one file. It opens its first lane when the first block is needed, and reads on only
+ * while somebody waits, so that the consumer's pace is the stream's.
+ *
+ * One source after the other is the rule. One that fails or sends a wrong block gives way to the next at the
+ * first block that is still missing; one that is slow gets company (see `pace.ts`), and then each lane is
+ * asked for the next few leaves that none of the others brings. A source is asked again only if it had
+ * delivered something since (a connection may be cut behind a slow reader). A block that all of them have
+ * left out is nobody's to give.
+ */
+export function createFeed(options: FeedOptions): Feed {
+  const { file, presence, silenceMs, signal, log } = options
+  const left = [...options.gateways]
+  const queue = createQueue(() => plan())
+  const lanes: Lane[] = []
+  const arriving = new Map<Lane, Arriving>()
+  /** Those whose block has come and is being hashed. */
+  const checking = new Set<Waiter>()
+  const unwanted = new WeakMap<Lane, number>()
+  /** Blocks that may come though nobody waits for them: inner nodes that were given out, blocks that are here. */
+  const passed = new Set<string>()
+  /** Segments of which less is wanted now than was asked for. */
+  const cut = new WeakSet<Segment>()
+  /** Gateways that go before the others. */
+  const preferred = new Set<Gateway>()
+  const memory = createBlockMemory()
+  const pace = createPace(silenceMs)
+  let timer: NodeJS.Timeout | undefined
+  let planned = false
+  let expected = options.more !== undefined
+  const shares = createShares({ lanes, left, cut, preferred, presence, pace, expected: () => expected })
+  const { brings, within } = shares
+  const covered = (waiter: Waiter) =>
+    checking.has(waiter) || lanes.some((lane) => !lane.doubted && brings(lane, waiter))
+
+  /** Sees to it that whatever is waited for is on its way. Once a turn: many come and go together. */
+  function plan(): void {
+    if (planned) return
+    planned = true
+    queueMicrotask(() => {
+      planned = false
+      if (signal.aborted) return
+      for (const { segments } of lanes)
+        for (const segment of segments) cutAt(segment, presence.hereAfter(segment.offset))
+      while (assign()) {
+        // each turn finds somebody something
+      }
+      for (const lane of Array.from(lanes)) lane.resume()
+    })
+  }
+
+  function assign(): boolean {
+    const waiter = queue.waiters.find((one) => one.needed !== false && !covered(one))
+    if (waiter === undefined || waiter.needed === undefined) return false
+    if (!left.some((gateway) => !waiter.without.has(gateway))) {
+      if (!expected) waiter.settle(undefined)
+      return !expected
+    }
+    const lane = laneFor(waiter)
+    lane?.ask(waiter.offset, shares.endFor(waiter, lane))
+    if (lane !== undefined || lanes.length === 0 || lanes.some(({ doubted }) => !doubted))
+      return lane !== undefined
+    // nobody else is there, so whoever was doubted has to do
+    for (const one of lanes) one.doubted = false
+    return true
+  }
+
+  function laneFor(waiter: Waiter): Lane | undefined {
+    const choice = shares.choose(waiter)
+    return choice !== undefined && 'open' in choice ? open(choice.open) : choice?.lane
+  }
+
+  function open(gateway: Gateway): Lane {
+    const lane: Lane = openLane({
+      gateway,
+      file,
+      down: options.down,
+      dialMs: options.dialMs,
+      blocks: { begin: (cid, size) => begin(lane, cid, size), end: () => ended(lane) },
+      onSegment(segment) {
+        // what didn't come with it, isn't in it
+        for (const waiter of queue.waiters) if (within(segment, waiter)) waiter.without.add(gateway)
+        plan()
+      },
+      onEnd: (error) => drop(lane, error)
+    })
+    lanes.push(lane)
+    timer ??= setInterval(tick, TICK_MS)
+    return lane
+  }
+
+  function begin(lane: Lane, cid: CID, size: number): Uint8Array | null | undefined {
+    if (!lanes.includes(lane)) return undefined
+    const key = cid.toString()
+    const others = ({ lanes: on }: Waiter) => Array.from(on).some((one) => one === lane || !one.doubted)
+    const known = queue.waiters.filter((one) => one.key === key)
+    const waiter = known.find((one) => one.needed !== false && !others(one))
+    const [segment] = lane.segments
+    if (waiter === undefined || segment === undefined) {
+      if (known.length === 0 && !passed.has(key)) return undefined
+      const sum = (unwanted.get(lane) ?? 0) + size
+      unwanted.set(lane, sum)
+      if (sum > MAX_UNWANTED) throw new PeerFault(`sent ${sum} bytes that nobody had asked for`)
+      return null
+    }
+    if (waiter.needed === undefined) return undefined
+    for (const one of queue.waiters)
+      if (within(segment, one) && before(one, waiter) && !one.lanes.has(lane)) one.without.add(lane.gateway)
+    segment.offset = waiter.offset
+    segment.depth = waiter.depth
+    unwanted.set(lane, 0)
+    const block = memory.room(cid, size)
+    waiter.lanes.add(lane)
+    arriving.set(lane, { waiter, cid, block })
+    return block
+  }
+
+  function ended(lane: Lane): void {
+    const done = arriving.get(lane)
+    if (done === undefined) return
+    arriving.delete(lane)
+    const { cid, block, waiter } = done
+    const hashed = memory.verify(cid, block)
+    if (typeof hashed === 'boolean') verified(lane, done, hashed)
+    else {
+      checking.add(waiter)
+      hashed
+        .finally(() => checking.delete(waiter))
+        .then(
+          (right) => verified(lane, done, right),
+          (error: unknown) => drop(lane, error as Error)
+        )
+    }
+    const [segment] = lane.segments
+    // its answer goes on beyond what is still wanted of it, so its connection is of no more use
+    if (segment !== undefined && cut.has(segment) && waiter.offset + block.length >= segment.to)
+      setImmediate(() => drop(lane, undefined))
+  }
+
+  /** Leaves what is at `offset` and behind it to others. */
+  function cutAt(segment: Segment, offset: number): void {
+    if (offset >= segment.to) return
+    segment.to = offset
+    cut.add(segment)
+  }
+
+  function verified(lane: Lane, { waiter, cid, block }: Arriving, right: boolean): void {
+    waiter.lanes.delete(lane)
+    if (!right) {
+      memory.giveBack(block)
+      return drop(lane, new PeerFault(`sent a wrong block for ${cid.toString()}`, { lie: true }))
+    }
+    lane.blocks++
+    const { key } = waiter
+    if (cid.code !== RAW || lanes.some((one) => one !== lane && brings(one, waiter))) passed.add(key)
+    const { open: wanted } = waiter
+    if (!wanted) return memory.giveBack(block)
+    const beaten = lanes.filter((one) => one !== lane && one.doubted && brings(one, waiter))
+    waiter.settle(block)
+    for (const one of beaten) drop(one, new PeerFault('was slower than another', { timeout: true }))
+    return undefined
+  }
+
+  /** Ends a lane; what it was to bring is somebody else's work then. */
+  function drop(lane: Lane, error: Error | undefined): void {
+    const index = lanes.indexOf(lane)
+    if (index < 0) return
+    lanes.splice(index, 1)
+    lane.close()
+    if (lanes.length === 0) {
+      clearInterval(timer)
+      timer = undefined
+    }
+    const half = arriving.get(lane)
+    arriving.delete(lane)
+    if (half !== undefined) memory.giveBack(half.block)
+    for (const waiter of queue.waiters) waiter.lanes.delete(lane)
+    const { gateway, blocks, bytes, waitedMs } = lane
+    if (blocks > 0) options.delivered(gateway, bytes, waitedMs)
+    if (error !== undefined && !signal.aborted) {
+      const fault = error instanceof PeerFault
+      const what = { gateway: gateway.name, file: file.toString(), err: reason(error) }
+      log[fault ? 'warn' : 'debug'](what, 'CAR failed')
+      if (blocks === 0 || fault) {
+        left.splice(left.indexOf(gateway), 1)
+        // one that was only slow may be all that there is in the end
+        if (fault && blocks > 0 && error.timeout && lane.doubted) left.push(gateway)
+        options.failed(gateway, fault && error.lie ? error.message : undefined)
+      }
+    }
+    plan()
+  }
+
+  function tick(): void {
+    const first = queue.waiters.find(({ needed }) => needed === true)
+    pace.tick({
+      lanes: Array.from(lanes),
+      waiting: first !== undefined,
+      first: first && lanes.find((lane) => !lane.doubted && brings(lane, first)),
+      // those who fetch the same file feed each other so that its publisher's link is spared: no company then
+      spare: preferred.size === 0 && shares.spare().length > 0 && (queue.waiters.length > 0 || expected),
+      fail: drop,
+      doubt: (lane) => {
+        lane.doubted = true
+        plan()
+      }
+    })
+    // what one was asked for alone is too much of what the others could bring
+    if (pace.wanted > 1) {
+      for (const { segments } of lanes) {
+        for (const segment of segments) {
+          if (segment.to - segment.from > SHARED_SEGMENT)
+            cutAt(segment, Math.max(segment.from, segment.offset) + SHARED_SEGMENT)
+        }
+      }
+    }
+    plan()
+  }
+
+  signal.addEventListener(
+    'abort',
+    () => {
+      for (const lane of Array.from(lanes)) drop(lane, undefined)
+      queue.dismiss()
+    },
+    { once: true }
+  )
+
+  async function expect(more: Promise<readonly Gateway[]>): Promise<void> {
+    const late = await more.catch((error: unknown) => {
+      log.debug({ file: file.toString(), err: reason(error) }, 'no more sources')
+      return []
+    })
+    expected = false
+    const names = new Set(late.map(({ name }) => name))
+    // those that are at work already go on with what they have
+    const others = left.filter(({ name }) => !names.has(name))
+    for (const gateway of late) preferred.add(gateway)
+    left.splice(0, left.length, ...late, ...others)
+    plan()
+  }
+  if (options.more !== undefined) void expect(options.more)
+
+  return {
+    giveBack: (block) => memory.giveBack(block),
+    look: plan,
+    async take(cid, { offset, depth, needed, signal: until }) {
+      if (left.length === 0 && !expected) return undefined
+      const key = cid.toString()
+      const { waiter, given } = queue.wait({ key, offset, depth }, until)
+      const decide = async () => {
+        waiter.needed = await needed
+        if (!waiter.needed) {
+          passed.add(key)
+          waiter.settle(undefined)
+        }
+        plan()
+      }
+      void decide()
+      return given
+    }
+  }
+}

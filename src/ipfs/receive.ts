@@ -1,0 +1,160 @@
+import type { CID } from 'multiformats/cid'
+import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import { LEAF_SIZE } from '../store/dag.ts'
+import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
+import { type Lent, lend } from './lend.ts'
+import type { Ipfs, Leaf, PeerId } from './types.ts'
+
+/** A blob to be fetched: the digest that it must have, and the UnixFS file that is said to hold it. */
+export interface Wanted {
+  readonly digest: Digest
+  readonly cid: CID
+  /** Peers to ask, found when they are needed. */
+  readonly peers: (signal: AbortSignal) => Promise<readonly PeerId[]>
+  /** Told of bytes of content that came from peers. */
+  readonly received?: (bytes: number) => void
+}
+
+/** Where a blob's last piece begins, in bytes: what is withheld until the digest of the whole is known. */
+export function tailOf(size: number): number {
+  return Math.floor(Math.max(0, size - 1) / LEAF_SIZE) * LEAF_SIZE
+}
+
+/** What {@link receive} works with. */
+export interface Reception {
+  wanted: Wanted
+  writer: BlobWriter
+  /** In bytes, as the file's root says. */
+  size: number
+  signal: AbortSignal
+  /** Told of each leaf that was verified, before it is written. Whoever wants its memory longer holds it; the
+   * next one comes when this resolves. */
+  arrived(leaf: Lent): Promise<void>
+  /** Told as soon as the digest of the whole has turned out right, with the last piece (if it came by now
+   * and not before): what follows is only to make the blob durable. */
+  verified(tail: Uint8Array | undefined): void
+}
+
+/** The multicodecs of raw blocks and of sha2-256. */
+const RAW = 0x55
+const SHA2_256 = 0x12
+
+/** Makes the part of a transfer that takes a file's leaves in order and makes a blob of the store of them. */
+export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) {
+  const { ipfs, store, log } = options
+
+  /** Leaves in order into the writer; a leaf of another chunking is noted so that its block can be served too. */
+  async function take(reception: Reception, tail: Tail): Promise<void> {
+    const { wanted, writer, size, signal } = reception
+    const peers = await wanted.peers(signal)
+    for await (const leaf of ipfs.leaves(wanted.cid, { from: writer.size, size, peers, signal })) {
+      // The first leaf after a resume can begin before the place where the file ended.
+      const skip = writer.size - leaf.offset
+      if (leaf.offset + leaf.data.length > size)
+        throw new RegistryError('SOURCE_FAILED', `${wanted.cid} holds more bytes than its root says`)
+      if (!leaf.local) wanted.received?.(leaf.data.length)
+      tail.keep(leaf)
+      const lent = lend(leaf)
+      const passedOn = reception.arrived(lent)
+      const own = isOwnLeaf(leaf, size)
+      if (own && skip === 0) {
+        await writer.appendLeaf(leaf.data, leaf.cid.multihash.digest, lent.release)
+        await passedOn
+        continue
+      }
+      try {
+        await writer.append(skip > 0 ? leaf.data.subarray(skip) : leaf.data)
+      } finally {
+        lent.release()
+      }
+      await passedOn
+      if (!own) {
+        writer.addForeignLeaf({
+          multihash: leaf.cid.multihash.bytes,
+          offset: leaf.offset,
+          length: leaf.data.length,
+          // copies, so that the framing doesn't keep its whole block in memory
+          prefix: leaf.prefix.slice(),
+          suffix: leaf.suffix.slice()
+        })
+      }
+    }
+    if (writer.size !== size)
+      throw new RegistryError('SOURCE_FAILED', `${wanted.cid} ended after ${writer.size} of ${size} bytes`)
+  }
+
+  /**
+   * What was verified stays in the incoming folder, under the CID, for the next try. Not so with other
+   * chunkings: where their leaves lie is known only until the process ends; nor on a full disk, which would
+   * stay full.
+   */
+  async function setAside(writer: BlobWriter, error: unknown): Promise<void> {
+    const full = error instanceof RegistryError && error.code === 'STORAGE_FULL'
+    if (writer.hasForeignLeaves || full) await writer.abort()
+    else
+      await writer
+        .suspend()
+        .catch((cause: unknown) => log.warn({ cause: reason(cause) }, 'could not keep a partial transfer'))
+    await writer.close()
+  }
+
+  /** Fetches the blob into the store. @throws RegistryError SOURCE_FAILED, SOURCE_TIMEOUT, STORAGE_FULL */
+  return async function receive(reception: Reception): Promise<BlobInfo> {
+    const { wanted, writer, size, verified } = reception
+    const tail = createTail(size)
+    try {
+      await take(reception, tail)
+    } catch (error) {
+      await setAside(writer, error)
+      throw error
+    }
+    const onVerified = () => verified(tail.bytes())
+    return store.blobs.commit(writer, wanted.digest, { onVerified, cached: true }).catch((error: unknown) => {
+      if (!(error instanceof RegistryError) || error.code !== 'DIGEST_INVALID') throw error
+      log.error(
+        { digest: wanted.digest, cid: wanted.cid.toString(), cause: error.message },
+        'a tree names wrong content for a digest'
+      )
+      throw new RegistryError(
+        'SOURCE_FAILED',
+        `what the tree holds as ${wanted.digest} is other content; nothing of it was kept`,
+        { cause: error }
+      )
+    })
+  }
+}
+
+/** The last piece of a file, gathered from the leaves that hold it. */
+interface Tail {
+  keep(leaf: Leaf): void
+  /** All of it, or `undefined` when a part came before this process did. */
+  bytes(): Uint8Array | undefined
+}
+
+function createTail(size: number): Tail {
+  const start = tailOf(size)
+  let bytes: Buffer | undefined
+  let filled = 0
+  return {
+    keep({ offset, data }) {
+      if (offset + data.length <= start) return
+      bytes ??= Buffer.alloc(size - start)
+      const part = data.subarray(Math.max(0, start - offset))
+      bytes.set(part, Math.max(0, offset - start))
+      filled += part.length
+    },
+    bytes: () => (filled === size - start ? bytes : undefined)
+  }
+}
+
+/** Whether a leaf is one that the store's own chunking has at that place, so that it needs no row of its own. */
+function isOwnLeaf(leaf: Leaf, size: number): boolean {
+  return (
+    leaf.cid.code === RAW &&
+    leaf.cid.multihash.code === SHA2_256 &&
+    leaf.offset % LEAF_SIZE === 0 &&
+    leaf.data.length === Math.min(LEAF_SIZE, size - leaf.offset)
+  )
+}

@@ -1,0 +1,113 @@
+import { Duplex } from 'node:stream'
+import type { Connection, Stream } from '@libp2p/interface'
+
+/** Unsent bytes above which a writer is held back. */
+const FULL = 256 * 1024
+
+/**
+ * A libp2p stream as a socket that `node:http` can use, with back-pressure in both directions.
+ *
+ * `streamToSocket` of `@libp2p/http-utils` has none: it never pauses a stream, so that a slow reader has the
+ * whole answer in memory, and it writes on as soon as `stream.onDrain()` resolves, which after the first
+ * time is always (libp2p 3.3 never renews that promise), so that a slow reader has it in its server's
+ * memory too.
+ */
+export class StreamSocket extends Duplex {
+  readonly remoteAddress: string
+  readonly #stream: Stream
+
+  constructor(stream: Stream, connection: Connection) {
+    super({ allowHalfOpen: true })
+    this.#stream = stream
+    this.remoteAddress = connection.remoteAddr.toString()
+    stream.addEventListener('message', ({ data }) => {
+      if (!this.push(data.subarray()) && stream.readStatus === 'readable') stream.pause()
+    })
+    stream.addEventListener('remoteCloseWrite', () => this.#ending())
+    stream.addEventListener('close', ({ error }) => {
+      if (error === undefined) this.#ending()
+      else this.destroy(error)
+    })
+    // its user sees the error too; a socket without a listener would end the process
+    this.on('error', () => {})
+  }
+
+  override _read(): void {
+    if (this.#stream.readStatus === 'paused') this.#stream.resume()
+    if (this.#stream.remoteWriteStatus === 'closed') this.#ending()
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    const stream = this.#stream
+    try {
+      // the stream keeps what it can't send at once beyond the callback, after which the writer may use the
+      // memory for the next bytes
+      stream.send(new Uint8Array(chunk))
+    } catch (error) {
+      return done(error as Error)
+    }
+    let waiting = true
+    const look = () => {
+      const open = stream.status === 'open'
+      if (!waiting || (open && stream.writeBufferLength > FULL)) return
+      waiting = false
+      stream.removeEventListener('drain', later)
+      stream.removeEventListener('close', look)
+      done(open ? null : new Error('the stream was closed by the other side'))
+    }
+    // the stream writes on in a microtask of its own after the event
+    const later = () => setImmediate(look)
+    if (stream.writeBufferLength <= FULL) return done()
+    stream.addEventListener('drain', later)
+    stream.addEventListener('close', look)
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    void (async () => {
+      try {
+        await this.#stream.close()
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
+    })()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    // what was ended in order has been flushed; anything else is broken off, so that the other side knows
+    if (error !== null || !this.writableFinished)
+      this.#stream.abort(error ?? new Error('the socket was closed'))
+    done(error)
+  }
+
+  /** Ends, and closes when everything has been written; as `net.Socket` has it. */
+  destroySoon(): void {
+    if (!this.writableEnded) this.end()
+    if (this.writableFinished) this.destroy()
+    else this.once('finish', () => this.destroy())
+  }
+
+  /** Without effect, as are the next four: streams have a deadline of their own. */
+  setTimeout(): this {
+    return this
+  }
+  setNoDelay(): this {
+    return this
+  }
+  setKeepAlive(): this {
+    return this
+  }
+  ref(): this {
+    return this
+  }
+  unref(): this {
+    return this
+  }
+
+  /** The other side has said all: the end, once everything that it said has been passed on. */
+  #ending(): void {
+    setImmediate(() => {
+      if (this.#stream.readBufferLength === 0 && !this.destroyed) this.push(null)
+    })
+  }
+}
