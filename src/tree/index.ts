@@ -1,0 +1,21 @@
+export { diffTags, type TagChange } from './diff.ts'
+export { createDirectories, type Directories, type LoadBlock, type Way } from './directory.ts'
+export {
+  type Change,
+  type Content,
+  joinChanges,
+  putManifest,
+  removeBlob,
+  removeContent,
+  removeManifest,
+  removeRepository,
+  removeTag,
+  removeTagHistory
+} from './edits.ts'
+export { type MarkOptions, markTree } from './mark.ts'
+export { type Merge, type MergedTag, mergeTrees } from './merge.ts'
+export { MAX_SHARD_DEPTH, slotsOf } from './node.ts'
+export { previewEdits } from './preview.ts'
+export { becomeRoot } from './top.ts'
+export { type Ahead, openTree, type TreeView } from './view.ts'
+export { createTreeWriter, descentRows, type Job, type TreeWriter } from './writer.ts'

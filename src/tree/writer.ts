@@ -1,0 +1,234 @@
+import type { CID } from 'multiformats/cid'
+import { CID as Cid } from 'multiformats/cid'
+import { RegistryError } from '../oci/errors.ts'
+import { type Block, type IndexWrite, type Records, recordRow, type StoreBlocks } from '../store/index.ts'
+import { withDeadline } from './deadline.ts'
+import type { Directories, LoadBlock } from './directory.ts'
+import { applyEdits, type Edit, type Edited, reachable } from './edit.ts'
+import type { Change } from './edits.ts'
+import { keyOf, type Link } from './node.ts'
+import { openTree, type TreeView } from './view.ts'
+
+/**
+ * A change, or what works one out from the tree as it is when its turn has come (`undefined` for "leave
+ * it as it is"). Plain changes that wait together are applied at once, which is much cheaper.
+ */
+export type Job = Change | ((tree: TreeView | undefined, signal: AbortSignal) => Promise<Change | undefined>)
+
+/** The writable trees: one a domain, each with one writer. */
+export interface TreeWriter {
+  /** The root of a domain's tree; `undefined` when it has none. */
+  root(domain: string): Promise<CID | undefined>
+  /** Domains that have a tree, in byte order. */
+  domains(): AsyncIterable<string>
+  /** The domain's tree as it is now. */
+  view(domain: string): Promise<TreeView | undefined>
+  /**
+   * Changes the domain's tree and returns its root when that is durable. Changes of one domain happen
+   * one after another; those that wait together become one new root. A change whose job throws is
+   * refused alone.
+   */
+  change(domain: string, job: Job, options: ChangeOptions): Promise<CID>
+  /** The published root that the domain's tree began from; `undefined` when it began empty. */
+  base(domain: string): Promise<CID | undefined>
+  /** Whether `root` is, or once was, the root of the domain's tree, or what it began from. */
+  had(domain: string, root: CID): Promise<boolean>
+  /** Called with every new root once it is durable. */
+  onRoot(listener: (domain: string, root: CID) => void): void
+}
+
+/** How a change is made. */
+export interface ChangeOptions {
+  readonly signal: AbortSignal
+  /** The root to begin from if the domain has no tree yet; `undefined` for an empty one. */
+  readonly base?: (signal: AbortSignal) => Promise<CID | undefined>
+}
+
+interface Waiting extends ChangeOptions {
+  readonly job: Job
+  readonly resolve: (root: CID) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** How many changes become one root at most. */
+const MAX_GROUP = 256
+
+const rootKey = (domain: string) => `root/${domain}`
+const baseKey = (domain: string) => `base/${domain}`
+const historyKey = (domain: string, root: CID) => `was/${domain}/${root}`
+
+/**
+ * @param options.load where directories come from that aren't in the store: a tree that began as a copy
+ *   of a published one has most of its directories elsewhere
+ * @param options.deadlineMs how long one step of a change may take, in milliseconds
+ */
+export function createTreeWriter(options: {
+  blocks: StoreBlocks
+  records: Records
+  directories: Directories
+  load: (domain: string) => LoadBlock
+  deadlineMs: number
+}): TreeWriter {
+  const { blocks, records, directories, deadlineMs } = options
+  const roots = new Map<string, Promise<Link | undefined>>()
+  const queues = new Map<string, Waiting[]>()
+  const listeners: ((domain: string, root: CID) => void)[] = []
+
+  function rootLink(domain: string): Promise<Link | undefined> {
+    let root = roots.get(domain)
+    if (root === undefined) {
+      root = records.get(rootKey(domain)).then((bytes) => bytes && readLink(bytes))
+      // A failed read is tried again by the next caller.
+      root.catch(() => roots.delete(domain))
+      roots.set(domain, root)
+    }
+    return root
+  }
+
+  const viewOf = (domain: string, root: Link | undefined) =>
+    root === undefined ? undefined : openTree(root, directories, options.load(domain))
+
+  async function persist(
+    domain: string,
+    root: Link,
+    base: CID | undefined,
+    edited: Edited,
+    others: readonly IndexWrite[]
+  ): Promise<void> {
+    const kept = await reachable(root.cid, edited)
+    const now = Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
+    const rows: [string, Uint8Array][] = [
+      [rootKey(domain), writeLink(root)],
+      [historyKey(domain, root.cid), now]
+    ]
+    if (base !== undefined)
+      rows.push([historyKey(domain, base), now], [baseKey(domain), Buffer.from(base.toString())])
+    await blocks.commit(kept, rows, others)
+    roots.set(domain, Promise.resolve(root))
+    for (const cid of edited.replaced) directories.forget(cid)
+  }
+
+  /** One group: each job sees what those before it changed; all become durable in one write. */
+  async function commitGroup(domain: string, group: readonly Waiting[]): Promise<void> {
+    const offered = new Map<string, Block>()
+    const made = new Map<string, Block>()
+    const load: LoadBlock = async (cid, signal) => {
+      const key = keyOf(cid)
+      return (made.get(key) ?? offered.get(key))?.bytes ?? options.load(domain)(cid, signal)
+    }
+    const context = { directories, load, offered, blocks: made, replaced: [] }
+    const before = await rootLink(domain)
+    let root = before
+    let base: CID | undefined
+    const done: Waiting[] = []
+    let pending: Edit[] = []
+    const others: IndexWrite[] = []
+    const apply = async () => {
+      if (pending.length === 0) return
+      root = await withDeadline(deadlineMs, undefined, (signal) =>
+        applyEdits(root, pending, { ...context, signal })
+      )
+      pending = []
+    }
+    for (const waiting of group) {
+      const { job, signal } = waiting
+      try {
+        signal.throwIfAborted()
+        if (root === undefined && waiting.base !== undefined) {
+          base = await withDeadline(deadlineMs, signal, waiting.base)
+          // A root has no parent that would need its size.
+          if (base !== undefined) root = { cid: base, size: 0 }
+        }
+        let change: Change | undefined
+        if (typeof job === 'function') {
+          await apply()
+          const view = root && openTree(root, directories, load)
+          change = await withDeadline(deadlineMs, signal, (within) => job(view, within))
+        } else change = job
+        pending.push(...(change?.edits ?? []))
+        others.push(...(change?.rows ?? []))
+        for (const block of change?.blocks ?? []) offered.set(keyOf(block.cid), block)
+        done.push(waiting)
+      } catch (error) {
+        waiting.reject(error)
+      }
+    }
+    try {
+      await apply()
+    } catch (error) {
+      for (const waiting of done) waiting.reject(error)
+      return
+    }
+    if (root === undefined) {
+      for (const waiting of done)
+        waiting.reject(new RegistryError('NAME_UNKNOWN', `${domain} has no registry tree here`))
+      return
+    }
+    const changed = before === undefined || !before.cid.equals(root.cid)
+    try {
+      if (changed || others.length > 0) await persist(domain, root, base, context, others)
+    } catch (error) {
+      for (const waiting of done) waiting.reject(error)
+      return
+    }
+    for (const waiting of done) waiting.resolve(root.cid)
+    if (changed) for (const listener of listeners) listener(domain, root.cid)
+  }
+
+  async function drain(domain: string, queue: Waiting[]): Promise<void> {
+    while (queue.length > 0) {
+      const group = queue.splice(0, MAX_GROUP)
+      try {
+        await commitGroup(domain, group)
+      } catch (error) {
+        for (const waiting of group) waiting.reject(error)
+      }
+    }
+    queues.delete(domain)
+  }
+
+  return {
+    root: async (domain) => (await rootLink(domain))?.cid,
+    async *domains() {
+      for await (const [key] of records.list('root/')) yield key.slice('root/'.length)
+    },
+    view: async (domain) => viewOf(domain, await rootLink(domain)),
+    change(domain, job, changeOptions) {
+      return new Promise((resolve, reject) => {
+        const waiting: Waiting = { ...changeOptions, job, resolve, reject }
+        const queue = queues.get(domain)
+        if (queue !== undefined) queue.push(waiting)
+        else {
+          const fresh = [waiting]
+          queues.set(domain, fresh)
+          // The queue begins in the next turn, so that requests read in this one are one group.
+          setImmediate(() => void drain(domain, fresh))
+        }
+      })
+    },
+    async base(domain) {
+      const bytes = await records.get(baseKey(domain))
+      return bytes && Cid.parse(Buffer.from(bytes).toString())
+    },
+    had: async (domain, root) => (await records.get(historyKey(domain, root))) !== undefined,
+    onRoot: (listener) => void listeners.push(listener)
+  }
+}
+
+/**
+ * Rows that make `root` a root that the domain's tree descends from, and the one that it was merged with last:
+ * for a change that brings another's tree in.
+ */
+export function descentRows(domain: string, root: CID): IndexWrite[] {
+  const now = Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
+  return [recordRow(historyKey(domain, root), now), recordRow(baseKey(domain), Buffer.from(root.toString()))]
+}
+
+function writeLink(link: Link): Uint8Array {
+  return Buffer.from(JSON.stringify({ cid: link.cid.toString(), size: link.size }))
+}
+
+function readLink(bytes: Uint8Array): Link {
+  const { cid, size } = JSON.parse(Buffer.from(bytes).toString()) as { cid: string; size: number }
+  return { cid: Cid.parse(cid), size }
+}
