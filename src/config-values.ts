@@ -1,0 +1,248 @@
+import { isIP } from 'node:net'
+
+/** A host and port to listen on or to ask. Port 0 picks a free one. */
+export interface HostPort {
+  readonly host: string
+  readonly port: number
+}
+
+/** Any text. */
+export function plain(text: string): string {
+  return text
+}
+
+/** Items separated by commas; none for an empty text. */
+export function list<T>(item: (text: string) => T): (text: string) => readonly T[] {
+  return (text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== '')
+      .map(item)
+}
+
+/** One of a few words. Throws an Error that says what is needed. */
+export function oneOf<T extends string>(...allowed: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = allowed.find((value) => value === text)
+    if (found === undefined) throw new Error(`only ${allowed.join(', ')} are allowed`)
+    return found
+  }
+}
+
+/** `yes` or `no`. Throws an Error that says what is needed. */
+export function yesNo(text: string): boolean {
+  return oneOf('yes', 'no')(text) === 'yes'
+}
+
+/** A host and a port to listen on; `[…]` for IPv6, no host for every address. Throws an Error that says what is needed. */
+export function hostPort(text: string): HostPort {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(text)
+  const host = match?.[1] ?? match?.[2] ?? ''
+  const port = Number(match?.[3])
+  if (match === null || port > 65535) throw new Error('a host and a port from 0 to 65535 are needed')
+  if (match[1] !== undefined && isIP(host) !== 6) throw new Error('only an IPv6 address stands in brackets')
+  return { host: host === '' ? '0.0.0.0' : host, port }
+}
+
+/** A name server, with or without a port. Throws an Error that says what is needed. */
+export function dnsServer(text: string): string {
+  const match = /^(?:\[([^\]]+)\]|[^:[\]\s/]+)(?::(\d{1,5}))?$/.exec(text)
+  const port = Number(match?.[2] ?? 53)
+  const named = match !== null && (match[1] === undefined || isIP(match[1]) === 6)
+  if (isIP(text) !== 6 && (!named || port < 1 || port > 65535))
+    throw new Error(
+      `'${text}' is no host, host:port, IPv6 address or [IPv6]:port with a port from 1 to 65535`
+    )
+  return text
+}
+
+/** The beginning of a multiaddr; libp2p checks the rest when it is used. Throws an Error that says what is needed. */
+export function multiaddr(text: string): string {
+  if (!/^\/[a-z0-9-]+\/./.test(text)) throw new Error('multiaddrs like /ip4/0.0.0.0/tcp/4001 are needed')
+  return text
+}
+
+/** A multiaddr that names a peer. Throws an Error that says what is needed. */
+export function peerAddress(text: string): string {
+  if (!/\/p2p\/[A-Za-z0-9]+$/.test(multiaddr(text)))
+    throw new Error('multiaddrs that end in /p2p/<peer id> are needed')
+  return text
+}
+
+/** A time, in milliseconds. Throws an Error that says what is needed. */
+export function duration(text: string): number {
+  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text)
+  if (match === null) throw new Error('a time like 500ms, 30s, 5m, 24h or 7d is needed')
+  return Number(match[1]) * (units[match[2] as string] as number)
+}
+
+/** A size, in bytes. Throws an Error that says what is needed. */
+export function size(text: string): number {
+  const units: Record<string, number> = {
+    B: 1,
+    KB: 1e3,
+    MB: 1e6,
+    GB: 1e9,
+    TB: 1e12,
+    KiB: 2 ** 10,
+    MiB: 2 ** 20,
+    GiB: 2 ** 30,
+    TiB: 2 ** 40
+  }
+  const match = /^(\d+(?:\.\d+)?)([KMGT]i?B|B)$/.exec(text)
+  if (match === null) throw new Error('a size like 500MB, 64MiB or 10GB is needed')
+  return Math.floor(Number(match[1]) * (units[match[2] as string] as number))
+}
+
+/** A rate in bytes a second, written as a {@link size}. Throws an Error that says what is needed. */
+export function rate(text: string): number {
+  const bytes = size(text)
+  if (bytes < 65_536) throw new Error('a rate of at least 64KiB a second is needed')
+  return bytes
+}
+
+/** A whole number from 1 on. Throws an Error that says what is needed. */
+export function count(text: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) throw new Error('a whole number from 1 to 9999999 is needed')
+  return Number(text)
+}
+
+/** A whole number, 0 included. Throws an Error that says what is needed. */
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,7}$/.test(text)) throw new Error('a whole number from 0 to 9999999 is needed')
+  return Number(text)
+}
+
+/** An http or https URL. Throws an Error that says what is needed. */
+export function httpUrl(text: string): string {
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text))
+    throw new Error('URLs like https://delegated-ipfs.dev are needed')
+  return text
+}
+
+/** A value that may be left out: `undefined` for an empty text. */
+export function optional<T>(read: (text: string) => T): (text: string) => T | undefined {
+  return (text) => (text === '' ? undefined : read(text))
+}
+
+/** The public network's entry points (https://docs.ipfs.tech/how-to/modify-bootstrap-list/). */
+export const PUBLIC_BOOTSTRAP: readonly string[] = [
+  '/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN',
+  '/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa',
+  '/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb',
+  '/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt'
+]
+
+/** How a domain's records get into DNS: a way, and its options. */
+export interface PublisherSetting {
+  readonly way: string
+  readonly options: Readonly<Record<string, string>>
+}
+
+/**
+ * A way to publish: `rfc2136?server=ns.example.com&key=/etc/seaway/example.key`, values percent-encoded where
+ * they hold `&`, `,` or `%`. Throws an Error that says what is needed.
+ */
+export function publisher(text: string): PublisherSetting {
+  const [way = '', query = ''] = text.split(/\?(.*)/s)
+  if (!/^[a-z0-9]+$/.test(way)) throw new Error(`'${text}' does not begin with a way to publish`)
+  const options: Record<string, string> = {}
+  for (const part of query.split('&').filter((each) => each !== '')) {
+    const [key = '', value] = part.split(/=(.*)/s)
+    if (key === '' || value === undefined) throw new Error(`'${part}' is not OPTION=VALUE`)
+    try {
+      options[key] = decodeURIComponent(value)
+    } catch {
+      throw new Error(`'${value}' has a % that encodes nothing (a % itself is %25)`)
+    }
+  }
+  return { way, options }
+}
+
+/**
+ * Domains and how they are published: `example.com=WAY?OPTION=VALUE&…`, several parted by commas, or, as the
+ * settings file has it, JSON of domains to ways, or to objects with `dns` and the options. Throws an Error that
+ * says what is needed.
+ */
+export function publishers(text: string): ReadonlyMap<string, PublisherSetting> {
+  const found = new Map<string, PublisherSetting>()
+  const add = (domain: string, setting: PublisherSetting) => {
+    const name = domain.toLowerCase().replace(/\.$/, '')
+    if (!name.includes('.')) throw new Error(`'${domain}' is not a domain`)
+    found.set(name, setting)
+  }
+  if (text.startsWith('{')) {
+    for (const [domain, value] of Object.entries(JSON.parse(text) as Record<string, unknown>)) {
+      if (typeof value !== 'object' || value === null) add(domain, publisher(String(value)))
+      else {
+        const { dns = 'none', ...rest } = value as Record<string, unknown>
+        const words = Object.entries(rest).map(([key, each]) => [
+          key,
+          typeof each === 'boolean' ? (each ? 'yes' : 'no') : String(each)
+        ])
+        add(domain, { way: String(dns), options: Object.fromEntries(words) })
+      }
+    }
+    return found
+  }
+  for (const part of list(plain)(text)) {
+    const [domain = '', value] = part.split(/=(.*)/s)
+    if (value === undefined) throw new Error(`'${part}' is not DOMAIN=WAY`)
+    add(domain, publisher(value))
+  }
+  return found
+}
+
+/** Which tags of the repositories that a glob matches stay. */
+export interface RetentionRule {
+  /** Of the repository as clients name it: `*` for anything within a component, `**` across them. */
+  readonly repositories: string
+  /** The last so many tags that were pushed stay. */
+  readonly last: number
+  /** What was pushed in the last so many milliseconds stays. */
+  readonly newerMs: number
+  /** Tags that one of these globs matches stay. */
+  readonly match: readonly string[]
+}
+
+const RETENTION_EXAMPLE = 'example.com/app last=10 newer=30d match=v*'
+
+/**
+ * A rule, `GLOB [last=N] [newer=TIME] [match=GLOB]…`: a tag stays if one of its parts says so.
+ *
+ * Throws an Error that says what is needed.
+ */
+export function retentionRule(text: string): RetentionRule {
+  const [repositories = '', ...parts] = text.trim().split(/\s+/)
+  let last = 0
+  let newerMs = 0
+  const match: string[] = []
+  for (const part of parts) {
+    const [key = '', value = ''] = part.split(/=(.*)/s)
+    if (key === 'last' && /^\d{1,6}$/.test(value)) last = Number(value)
+    else if (key === 'newer') newerMs = duration(value)
+    else if (key === 'match' && value !== '') match.push(value)
+    else
+      throw new Error(
+        `'${part}' is none of last=NUMBER, newer=TIME and match=GLOB, as in '${RETENTION_EXAMPLE}'`
+      )
+  }
+  // A rule that keeps nothing is surely a slip.
+  if (parts.length === 0)
+    throw new Error(`'${text}' says nothing of what stays: write it like '${RETENTION_EXAMPLE}'`)
+  return { repositories, last, newerMs, match }
+}
+
+/** Sizes by domain, `DOMAIN=SIZE,…`; `*` for every domain that isn't named. Throws an Error that says what is needed. */
+export function domainLimits(text: string): ReadonlyMap<string, number> {
+  return new Map(
+    list((part) => {
+      const [domain = '', value] = part.split('=')
+      if (!/^(\*|[a-z0-9.-]+)$/.test(domain) || value === undefined)
+        throw new Error(`'${part}' is not DOMAIN=SIZE, like example.com=10GB or *=1GB`)
+      return [domain, size(value)] as const
+    })(text)
+  )
+}

@@ -1,0 +1,93 @@
+import { reason } from '../oci/errors.ts'
+import { createHashSet } from '../store/index.ts'
+import type { CollectParts } from './collect.ts'
+import { markOwn } from './collect-live.ts'
+
+/** Keeps what was pulled from elsewhere within its limit. */
+export interface CacheKeeper {
+  /** Removes cached content of at least so many bytes, what was used least lately first, if there is so much. */
+  makeRoom(bytes: number, signal: AbortSignal): Promise<void>
+  /** Resolves when what is being removed to make room is gone. */
+  settled(): Promise<void>
+  stop(): Promise<void>
+}
+
+/**
+ * Whenever something new has come into the cache and it holds more than its limit, what was used least lately
+ * goes. A blob that a tree of our own has is no part of the cache, however it came.
+ */
+export function createCacheKeeper(parts: CollectParts, options: { graceMs: number }): CacheKeeper {
+  const { store, cacheLimit, log } = parts
+  const stopped = new AbortController()
+  const { signal } = stopped
+  /** Bytes in the cache, or a little more; `undefined` until somebody asked. */
+  let held: number | undefined
+  let added = 0
+  let running: Promise<void> | undefined
+
+  async function look(limit: number): Promise<void> {
+    for (;;) {
+      held ??= await store.sweeper.cachedBytes(signal)
+      held += added
+      added = 0
+      if (held <= limit) return
+      const before = held
+      held = await evict(limit)
+      log.info({ before, after: held, limit }, 'made room in the cache')
+      if (added === 0) return
+    }
+  }
+
+  async function evict(limit: number | undefined): Promise<number> {
+    await store.sweeper.saveUses()
+    return store.sweeper.run(signal, async (sweep) => {
+      const live = createHashSet()
+      const run = { roots: new Map(), graceMs: options.graceMs, dryRun: true, signal }
+      await markOwn(parts, sweep, run, live)
+      const { cachedBytes } = await sweep.blobs({
+        live,
+        garbage: false,
+        graceMs: options.graceMs,
+        cacheLimit: limit,
+        dryRun: false,
+        signal,
+        onSwept: ({ digest, size }) => log.debug({ digest, size }, 'left the cache')
+      })
+      return cachedBytes
+    })
+  }
+
+  if (cacheLimit !== undefined) {
+    store.blobs.onCached(({ size }) => {
+      added += size
+      if (running !== undefined || signal.aborted) return
+      running = look(cacheLimit)
+        .catch((error: unknown) => {
+          // counted anew the next time
+          held = undefined
+          if (!signal.aborted) log.warn({ cause: reason(error) }, 'could not make room in the cache')
+        })
+        .finally(() => {
+          running = undefined
+        })
+    })
+  }
+
+  return {
+    async makeRoom(bytes, asked) {
+      const before = await store.sweeper.cachedBytes(asked)
+      if (before === 0) return
+      const after = await evict(Math.max(0, before - bytes))
+      held = after
+      added = 0
+      log.info({ before, after, wanted: bytes }, 'removed cached content to make room for a push')
+    },
+    async settled() {
+      await running
+    },
+    async stop() {
+      stopped.abort(new Error('the gateway is stopping'))
+      await running
+    }
+  }
+}

@@ -1,0 +1,207 @@
+import { Readable } from 'node:stream'
+import { LRUCache } from 'lru-cache'
+import type { Ipfs } from '../ipfs/index.ts'
+import type { Transfers } from '../ipfs/transfer.ts'
+import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { RegistryError } from '../oci/errors.ts'
+import { MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
+import type { Reference, RepositoryName } from '../oci/reference.ts'
+import type { BlobInfo, ByteRange, Store } from '../store/index.ts'
+import type { Ahead } from '../tree/index.ts'
+import { createReadAhead } from './ahead.ts'
+import { begun } from './begun.ts'
+import type { Links } from './links.ts'
+import type { Place, Places } from './places.ts'
+
+/** A manifest, byte for byte as it was pushed. */
+export interface ManifestContent {
+  readonly digest: Digest
+  readonly mediaType: string
+  readonly bytes: Uint8Array
+}
+
+/** A blob that the repository has. */
+export interface BlobContent {
+  readonly digest: Digest
+  /** In bytes. */
+  readonly size: number
+  /** The bytes; what arrives in full has been verified. */
+  open(range?: ByteRange): Promise<Readable>
+}
+
+/** Reading: from local trees, and from those that others publish. */
+export interface Pull {
+  /** @throws {RegistryError} MANIFEST_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT */
+  manifest(name: RepositoryName, reference: Reference, signal: AbortSignal): Promise<ManifestContent>
+  /** @throws {RegistryError} BLOB_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT */
+  blob(name: RepositoryName, digest: Digest, signal: AbortSignal): Promise<BlobContent>
+  /** The first tree that has the repository, for what is listed rather than looked up. */
+  repository(name: RepositoryName, signal: AbortSignal): Promise<Place & { name: string }>
+  /** A manifest of a place by its digest, fetched if need be. */
+  content(place: Place, name: string, digest: Digest, signal: AbortSignal): Promise<ManifestContent>
+  /** Ends what was begun ahead of requests. */
+  stop(): void
+}
+
+export function createPull(options: {
+  store: Store
+  ipfs: Ipfs
+  transfers: Transfers
+  places: Places
+  links: Links
+  log: Log
+  /** Told of bytes that came from peers, and for which repository where that is known. */
+  received?: (name: RepositoryName | undefined, bytes: number) => void
+}): Pull {
+  const { store, ipfs, transfers, places, links } = options
+  const readAhead = createReadAhead({ store, ipfs, log: options.log })
+  const mediaTypes = new LRUCache<Digest, string>({ max: 20_000 })
+
+  /** A blob of a place in the store, fetched if it isn't there; `undefined` when the tree hasn't got it. */
+  async function fetched(
+    place: Place,
+    digest: Digest,
+    limit: number,
+    signal: AbortSignal
+  ): Promise<BlobInfo | undefined> {
+    const kept = await store.blobs.stat(digest)
+    if (kept !== undefined) return kept
+    const link = await place.view.blob(digest, signal)
+    if (link === undefined) return undefined
+    const peers: Place['peers'] = (s) => place.peers(s, link.cid)
+    const { size } = await ipfs.stat(link.cid, { peers: await peers(signal), signal })
+    if (size > limit) {
+      throw new RegistryError(
+        'SOURCE_FAILED',
+        `${place.what} holds ${size} bytes as ${digest}, more than the ${limit} allowed`
+      )
+    }
+    const received = (bytes: number) => options.received?.(undefined, bytes)
+    const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
+    return transfer.done(signal)
+  }
+
+  async function content(
+    place: Place,
+    name: string,
+    digest: Digest,
+    signal: AbortSignal
+  ): Promise<ManifestContent> {
+    const blob = await fetched(place, digest, MAX_MANIFEST, signal)
+    if (blob === undefined)
+      throw new RegistryError(
+        'MANIFEST_UNKNOWN',
+        `${place.what} names the manifest ${digest} but does not hold it`
+      )
+    const bytes = await store.blobs.readSmall(blob, MAX_MANIFEST)
+    let mediaType = mediaTypes.get(digest)
+    if (mediaType === undefined) {
+      mediaType = readManifest(bytes, await place.view.manifestType(name, digest, signal)).mediaType
+      mediaTypes.set(digest, mediaType)
+    }
+    return { digest, mediaType, bytes }
+  }
+
+  /**
+   * The trees that have the repository. Once one was found, another that cannot be asked (name servers
+   * that are down, say) ends the search instead of failing it: what was deleted here, or never was, is
+   * then 404 and not a failure, and `unasked` says why it was not looked for elsewhere.
+   */
+  async function* having(
+    name: RepositoryName,
+    search: { seen: boolean; unasked: string },
+    signal: AbortSignal,
+    wants: Ahead
+  ): AsyncGenerator<Place & { name: string }> {
+    const all = places.of(name, signal, wants)
+    for (;;) {
+      let next: IteratorResult<Place, unknown>
+      try {
+        next = await all.next()
+      } catch (error) {
+        const failed = error instanceof RegistryError && error.code.startsWith('SOURCE_')
+        if (!failed || !search.seen) throw error
+        search.unasked = `; what else its domain publishes cannot be asked for: ${error.message}`
+        return
+      }
+      if (next.done === true) return
+      const { name: known } = next.value
+      if (known === undefined) continue
+      search.seen = true
+      yield { ...next.value, name: known }
+    }
+  }
+
+  return {
+    content,
+    stop: () => readAhead.stop(),
+
+    async manifest(name, reference, signal) {
+      const search = { seen: false, unasked: '' }
+      const wants = reference.kind === 'tag' ? { tag: reference.tag } : { manifest: reference.digest }
+      for await (const place of having(name, search, signal, wants)) {
+        const digest =
+          reference.kind === 'tag'
+            ? await place.view.tag(place.name, reference.tag, signal)
+            : (await place.view.hasManifest(place.name, reference.digest, signal)) && reference.digest
+        if (!digest) continue
+        if (reference.kind === 'tag' && (await store.blobs.stat(digest)) === undefined)
+          await place.view.ahead(place.name, { manifest: digest }, signal)
+        const found = await content(place, place.name, digest, signal)
+        readAhead.start(place, place.name, found, signal)
+        return found
+      }
+      const text = reference.kind === 'tag' ? `tag '${reference.tag}'` : `manifest ${reference.digest}`
+      throw new RegistryError(
+        'MANIFEST_UNKNOWN',
+        search.seen
+          ? `${name.asked} has no ${text}${search.unasked}`
+          : `no repository ${name.asked} is known here`,
+        {
+          detail: reference
+        }
+      )
+    },
+
+    async blob(name, digest, signal) {
+      const kept = await store.blobs.stat(digest)
+      if (kept !== undefined && (await links.has(name, digest))) return local(store, kept, digest)
+      const search = { seen: false, unasked: '' }
+      for await (const place of having(name, search, signal, { blob: digest })) {
+        readAhead.asked(place, place.name)
+        if (!(await place.view.hasBlob(place.name, digest, signal))) continue
+        if (kept !== undefined) return local(store, kept, digest)
+        const link = await place.view.blob(digest, signal)
+        if (link === undefined) continue
+        const peers: Place['peers'] = (s) => place.peers(s, link.cid)
+        const { size } = await ipfs.stat(link.cid, { peers: await peers(signal), signal })
+        return {
+          digest,
+          size,
+          async open(range) {
+            const received = (bytes: number) => options.received?.(name, bytes)
+            const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
+            return begun(transfer.read(range), signal)
+          }
+        }
+      }
+      throw new RegistryError('BLOB_UNKNOWN', `${name.asked} has no blob ${digest}${search.unasked}`, {
+        detail: { digest }
+      })
+    },
+
+    async repository(name, signal) {
+      for await (const place of places.of(name, signal)) {
+        if (place.name !== undefined) return { ...place, name: place.name }
+      }
+      throw new RegistryError('NAME_UNKNOWN', `no repository ${name.asked} is known here`, {
+        detail: { name: name.asked }
+      })
+    }
+  }
+}
+
+function local(store: Store, blob: BlobInfo, digest: Digest): BlobContent {
+  return { digest, size: blob.size, open: (range) => store.blobs.read(blob, range) }
+}

@@ -1,0 +1,243 @@
+import { randomUUID } from 'node:crypto'
+import type { CID } from 'multiformats/cid'
+import type { Log } from '../log.ts'
+import { type Digest, digestOf, splitDigest } from '../oci/digest.ts'
+import { RegistryError } from '../oci/errors.ts'
+import { type Descriptor, readManifest } from '../oci/manifest.ts'
+import type { RepositoryName } from '../oci/reference.ts'
+import { type BlobInfo, INLINE_LIMIT, type IndexWrite, type Store, type Uses } from '../store/index.ts'
+import { type Content, putManifest, type TreeView, type TreeWriter } from '../tree/index.ts'
+import type { Links } from './links.ts'
+import type { Place, Places } from './places.ts'
+import { createBases } from './push-base.ts'
+import type { Quota } from './quota.ts'
+import { writableDomain } from './remove.ts'
+import { tagTimeRows } from './tag-times.ts'
+
+/** What a pushed manifest became. */
+export interface Pushed {
+  readonly digest: Digest
+  readonly subject: Digest | undefined
+  readonly domain: string
+  /** The domain's new root. */
+  readonly root: CID
+}
+
+/** A manifest as it comes. */
+export interface ManifestPush {
+  readonly bytes: Uint8Array
+  readonly contentType: string | undefined
+  /** The digest that it must have. */
+  readonly digest: Digest | undefined
+  readonly tags: readonly string[]
+}
+
+/** Writing into local trees. What is answered survives a crash; what is refused leaves nothing behind. */
+export interface Push {
+  /**
+   * Keeps a manifest, under its digest and the tags given, if the repository has all that it names.
+   *
+   * @throws {RegistryError} MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID, DENIED (a read-only root, or a limit is reached)
+   */
+  manifest(name: RepositoryName, what: ManifestPush, signal: AbortSignal): Promise<Pushed>
+  /**
+   * Gives the repository a blob that another repository of this gateway has, `from` or (where that is
+   * not given) any: whoever knows a digest may then have the content. `false` if it can't.
+   */
+  mount(
+    name: RepositoryName,
+    digest: Digest,
+    from: RepositoryName | undefined,
+    signal: AbortSignal
+  ): Promise<boolean>
+  /** @throws {RegistryError} DENIED when the name is of a root that nobody can write */
+  writableDomain(name: RepositoryName): string
+}
+
+export function createPush(options: {
+  store: Store
+  trees: TreeWriter
+  /** Where pushes say what their manifest names, so that no collection takes it out of the tree meanwhile. */
+  treeUses: Uses
+  places: Places
+  links: Links
+  quota: Quota
+  log: Log
+  /** Whether a domain's first push here starts from its published root, or from nothing. */
+  base: 'published' | 'empty'
+  /** Told of the blobs of each manifest that was pushed, itself included. */
+  pushed?: (digests: readonly Digest[]) => void
+}): Push {
+  const { store, trees, treeUses, places, links, quota } = options
+
+  const baseOf = createBases(options)
+
+  /** Finds content that a manifest names, as a blob or manifest of this repository. */
+  async function contentOf(
+    descriptor: Descriptor,
+    has: (digest: Digest) => Promise<boolean>,
+    view: TreeView | undefined,
+    signal: AbortSignal
+  ): Promise<Content | undefined> {
+    const { digest, size } = descriptor
+    if (!(await has(digest))) return undefined
+    const blob = await store.blobs.stat(digest)
+    if (blob === undefined) {
+      // The tree began as a copy of a published one, whose bytes stay with their publisher until they are asked for.
+      const link = await view?.blob(digest, signal)
+      return link && { digest, link }
+    }
+    if (blob.size !== size) {
+      throw new RegistryError(
+        'MANIFEST_INVALID',
+        `the manifest says that ${digest} has ${size} bytes, but it has ${blob.size}`
+      )
+    }
+    return { digest, link: { cid: blob.cid, size: blob.dagSize } }
+  }
+
+  /**
+   * All that a manifest names, or a refusal that lists what is missing. Places are asked in order, each for
+   * what those before it lack.
+   */
+  async function contents(
+    descriptors: readonly Descriptor[],
+    among: readonly (() => Promise<Place | undefined>)[],
+    has: (place: Place | undefined, digest: Digest) => Promise<boolean>,
+    signal: AbortSignal
+  ): Promise<Content[]> {
+    const found = new Map<Digest, Content>()
+    let missing = [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
+    for (const find of among) {
+      if (missing.length === 0) break
+      const place = await find()
+      const hasIt = (digest: Digest) => has(place, digest)
+      const here = await Promise.all(missing.map((one) => contentOf(one, hasIt, place?.view, signal)))
+      for (const content of here) if (content !== undefined) found.set(content.digest, content)
+      missing = missing.filter(({ digest }) => !found.has(digest))
+    }
+    if (missing.length > 0) {
+      const digests = missing.map(({ digest }) => digest)
+      throw new RegistryError(
+        'MANIFEST_BLOB_UNKNOWN',
+        `push ${digests.join(', ')} to this repository before the manifest that names it`,
+        {
+          detail: digests.map((digest) => ({ digest }))
+        }
+      )
+    }
+    return [...found.values()]
+  }
+
+  async function repositoryHas(name: RepositoryName, digest: Digest, signal: AbortSignal): Promise<boolean> {
+    if (name.place.kind !== 'domain') return false
+    if (await links.has(name, digest)) return true
+    const place = await places.local(name.place.domain, name.repository, signal)
+    return place?.name !== undefined && place.view.hasBlob(place.name, digest, signal)
+  }
+
+  /** A manifest's bytes as content, with the rows that will make them a blob: small ones in one sync with the tree. */
+  async function keep(
+    bytes: Uint8Array,
+    digest: Digest
+  ): Promise<{ content: Content; rows: readonly IndexWrite[] }> {
+    const contentOf = (blob: BlobInfo): Content => ({ digest, link: { cid: blob.cid, size: blob.dagSize } })
+    if (bytes.length <= INLINE_LIMIT) {
+      const { info, rows } = await store.blobs.stage(bytes, digest)
+      return { content: contentOf(info), rows }
+    }
+    const writer = store.incoming.create(`manifest-${randomUUID()}`)
+    await writer.append(bytes)
+    return { content: contentOf(await store.blobs.commit(writer, digest)), rows: [] }
+  }
+
+  /** The repository's name in the local tree; a new repository is written with its domain in front. */
+  const treeName = (place: Place | undefined, name: RepositoryName, domain: string) =>
+    place?.name ?? `${domain}/${name.repository}`
+
+  /** See {@link Push.manifest}; what it finds must stay until the new root is durable. */
+  async function putIn(
+    name: RepositoryName,
+    { bytes, contentType, digest: expected, tags }: ManifestPush,
+    signal: AbortSignal
+  ): Promise<Pushed> {
+    const domain = writableDomain(name)
+    const manifest = readManifest(bytes, contentType)
+    const digest = digestOf(bytes, expected === undefined ? 'sha256' : splitDigest(expected).algorithm)
+    if (expected !== undefined && expected !== digest) {
+      throw new RegistryError('DIGEST_INVALID', `the manifest is ${digest}, not ${expected}`, {
+        detail: { expected, actual: digest }
+      })
+    }
+    const { blobs: layers, children, subject } = manifest
+    await treeUses.expect([
+      digest,
+      ...[...layers, ...children, ...(subject ? [subject] : [])].map((one) => one.digest)
+    ])
+    const local = await places.local(domain, name.repository, signal)
+    let asked: Promise<Place | undefined> | undefined
+    // Blobs of the published tree count too, for a client that asked was told that they are here.
+    const beyond = () => (asked ??= places.beyond(domain, name.repository, signal))
+    // What the tree will be made from: its manifests are there, and its name for the repository stays.
+    const ground = local ?? (options.base === 'published' ? await beyond() : undefined)
+    // The tree is in memory; links are not.
+    const hasBlob = async (place: Place | undefined, d: Digest) =>
+      (place?.name !== undefined && (await place.view.hasBlob(place.name, d, signal))) || links.has(name, d)
+    const hasManifest = async (place: Place | undefined, d: Digest) =>
+      place?.name !== undefined && place.view.hasManifest(place.name, d, signal)
+
+    const blobs = await contents(manifest.blobs, [async () => ground, beyond], hasBlob, signal)
+    await contents(manifest.children, [async () => ground], hasManifest, signal)
+    const kept = await keep(bytes, digest)
+    const repository = treeName(ground, name, domain)
+    const change = putManifest({
+      name: repository,
+      manifest: kept.content,
+      tags,
+      blobs,
+      subject: manifest.subject?.digest,
+      mediaType: manifest.selfDescribing ? undefined : manifest.mediaType
+    })
+    const root = await trees.change(
+      domain,
+      { ...change, rows: [...kept.rows, ...tagTimeRows(domain, repository, tags)] },
+      { signal, base: baseOf(domain) }
+    )
+    options.pushed?.([digest, ...manifest.blobs.map((blob) => blob.digest)])
+    return { digest, subject: manifest.subject?.digest, domain, root }
+  }
+
+  async function mount(
+    name: RepositoryName,
+    digest: Digest,
+    from: RepositoryName | undefined,
+    signal: AbortSignal
+  ): Promise<boolean> {
+    writableDomain(name)
+    const blob = await store.blobs.stat(digest)
+    if (blob === undefined) return false
+    const has = from === undefined || (await repositoryHas(from, digest, signal))
+    if (has) {
+      await quota.added(writableDomain(name), digest, blob.size, signal)
+      await links.add(name, digest)
+    }
+    return has
+  }
+
+  return {
+    writableDomain,
+    async manifest(name, what, signal) {
+      // Outside of the section: making room waits for all that have begun.
+      const room = quota.reserve(writableDomain(name))
+      try {
+        await room.take(what.bytes.length)
+        const pushed = await store.uses.during(() => putIn(name, what, signal))
+        await room.kept(pushed.digest, what.bytes.length)
+        return pushed
+      } finally {
+        room.release()
+      }
+    },
+    mount: (name, digest, from, signal) => store.uses.during(() => mount(name, digest, from, signal))
+  }
+}

@@ -1,0 +1,250 @@
+import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import type { Store } from '../store/index.ts'
+import type { TreeWriter } from '../tree/index.ts'
+import type { Links } from './links.ts'
+
+/** The limits that the operator set, in bytes; `undefined` for none. */
+export interface Limits {
+  readonly store: number | undefined
+  /** Of a domain; `*` stands for every domain that isn't named. */
+  readonly domains: ReadonlyMap<string, number>
+}
+
+/** Room that is held for something that is arriving. */
+export interface Reservation {
+  /** Holds so many bytes more. @throws {RegistryError} DENIED when they don't fit a limit */
+  take(bytes: number): Promise<void>
+  /** It will be this blob: where the store and the domain have that already, it takes no room. */
+  expect(digest: Digest): Promise<void>
+  /** It became a blob of so many bytes, of which the store or the domain may have had it already. */
+  kept(digest: Digest, size: number): Promise<void>
+  /** It came to an end: what isn't kept is free again. */
+  release(): void
+}
+
+/** Keeps pushes within the limits. What is there can be pulled whatever the limits say. */
+export interface Quota {
+  reserve(domain: string): Reservation
+  /** The domain has a blob now that was here already. @throws {RegistryError} DENIED */
+  added(domain: string, digest: Digest, size: number, signal: AbortSignal): Promise<void>
+  /** Bytes of content in the store, each blob once. */
+  storeBytes(signal: AbortSignal): Promise<number>
+  /** Bytes of content of a domain, each blob once: what its tree has, and uploads that no manifest names yet. */
+  domainBytes(domain: string, signal: AbortSignal): Promise<number>
+  limitOf(domain: string): number | undefined
+}
+
+/** From which part of a limit on the log warns. */
+const WARN_AT = 0.8
+
+/** How often at most the store is counted anew because a limit seems to be reached, in milliseconds. */
+const RECOUNT_MS = 1000
+
+/** How often room is made in the cache for one piece of a push. */
+const MAX_TRIES = 5
+
+/** A count that is never less than what is there: it grows with what is kept, and is counted anew at the limit. */
+interface Account {
+  readonly what: string
+  readonly setting: string
+  readonly limit: number
+  held: Promise<number> | undefined
+  added: number
+  reserved: number
+  countedAt: number
+  warned: boolean
+}
+
+/**
+ * @param options.makeRoom removes cached content of at least so many bytes, if there is so much
+ */
+export function createQuota(options: {
+  store: Store
+  trees: TreeWriter
+  links: Pick<Links, 'list'>
+  limits: Limits
+  makeRoom: (bytes: number, signal: AbortSignal) => Promise<void>
+  log: Log
+}): Quota {
+  const { store, trees, links, limits, makeRoom, log } = options
+  const accounts = new Map<string, Account>()
+  const forever = new AbortController().signal
+
+  async function storeBytes(signal: AbortSignal): Promise<number> {
+    let sum = 0
+    for await (const { size } of store.integrity.blobs(undefined)) {
+      signal.throwIfAborted()
+      sum += size
+    }
+    return sum
+  }
+
+  async function domainBytes(domain: string, signal: AbortSignal): Promise<number> {
+    const view = await trees.view(domain)
+    let sum = 0
+    const sizeOf = async (digest: Digest) => (await store.blobs.stat(digest))?.size ?? 0
+    if (view !== undefined) for await (const digest of view.contents(signal)) sum += await sizeOf(digest)
+    const waiting = new Set<Digest>()
+    for await (const { key, digest } of links.list()) {
+      signal.throwIfAborted()
+      if (!key.startsWith(`link/${domain}/`) || waiting.has(digest)) continue
+      if (view !== undefined && (await view.blob(digest, signal)) !== undefined) continue
+      waiting.add(digest)
+      sum += await sizeOf(digest)
+    }
+    return sum
+  }
+
+  const limitOf = (domain: string) => limits.domains.get(domain) ?? limits.domains.get('*')
+
+  function account(what: string, setting: string, limit: number | undefined): Account | undefined {
+    if (limit === undefined) return undefined
+    let found = accounts.get(what)
+    if (found === undefined) {
+      found = { what, setting, limit, held: undefined, added: 0, reserved: 0, countedAt: 0, warned: false }
+      accounts.set(what, found)
+    }
+    return found
+  }
+  const ofStore = () => account('the store', 'SEAWAY_STORE_LIMIT', limits.store)
+  const ofDomain = (domain: string) => account(domain, 'SEAWAY_DOMAIN_LIMITS', limitOf(domain))
+
+  /** Counts what an account holds. What is kept meanwhile is counted on top, perhaps twice: never too little. */
+  function count(of: Account): Promise<number> {
+    of.countedAt = performance.now()
+    of.added = 0
+    const counted = of.what === 'the store' ? storeBytes(forever) : domainBytes(of.what, forever)
+    of.held = counted
+    counted.catch(() => {
+      if (of.held === counted) of.held = undefined // the next one tries again
+    })
+    return counted
+  }
+
+  /** What is there or on its way. */
+  async function used(of: Account): Promise<number> {
+    const held = await (of.held ?? count(of))
+    return held + of.added + of.reserved
+  }
+
+  async function take(of: Account, bytes: number): Promise<void> {
+    // Held before anything is awaited, so that two who come at the same time can't both have the last of it.
+    of.reserved += bytes
+    try {
+      if ((await used(of)) > of.limit) await squeeze(of, bytes)
+      warn(of, await used(of))
+    } catch (error) {
+      of.reserved -= bytes
+      throw error
+    }
+  }
+
+  /** Looks whether something has gone since it was counted, and whether the cache can give room. */
+  async function squeeze(of: Account, bytes: number): Promise<void> {
+    if (of.added > 0 || performance.now() - of.countedAt > RECOUNT_MS) await count(of)
+    let now = await used(of)
+    // Pulls that end meanwhile take some of the room that was made.
+    for (let tries = 0; now > of.limit && of.what === 'the store' && tries < MAX_TRIES; tries++) {
+      await makeRoom(now - of.limit, forever)
+      await count(of)
+      now = await used(of)
+    }
+    if (now <= of.limit) return
+    throw new RegistryError(
+      'DENIED',
+      `${of.what} is full: ${format(now - bytes)} of ${format(of.limit)} are taken, and this needs ${format(bytes)} more. ` +
+        `Nothing of it was kept. Remove images there (seaway rm, then seaway gc), or raise ${of.setting}`,
+      { detail: { limit: of.limit, used: now - bytes, setting: of.setting } }
+    )
+  }
+
+  function warn(of: Account, now: number): void {
+    const high = now >= of.limit * WARN_AT
+    if (high && !of.warned) {
+      const percent = Math.floor((now / of.limit) * 100)
+      log.warn(
+        { what: of.what, used: now, limit: of.limit, percent },
+        `${of.what} is nearly full; see seaway usage`
+      )
+    }
+    of.warned = high
+  }
+
+  /** Whether the domain has the blob already, in its tree or as an upload. */
+  async function domainHas(domain: string, digest: Digest): Promise<boolean> {
+    const view = await trees.view(domain)
+    return view !== undefined && (await view.blob(digest, forever)) !== undefined
+  }
+
+  /** What was pulled is kept when it fits; where it doesn't, what was used least lately goes instead. */
+  async function afterPull(of: Account, size: number): Promise<void> {
+    of.added += size
+    const over = (await used(of)) - of.limit
+    if (over <= 0) return
+    await makeRoom(over, forever)
+    await count(of)
+  }
+
+  store.blobs.onCached(({ size }) => {
+    const of = ofStore()
+    if (of === undefined) return
+    afterPull(of, size).catch((error: unknown) => {
+      log.warn({ cause: reason(error) }, 'could not bring the store below its limit after a pull')
+    })
+  })
+
+  return {
+    storeBytes,
+    domainBytes,
+    limitOf,
+
+    reserve(domain) {
+      const held = new Map<Account, number>()
+      const all = () => [ofStore(), ofDomain(domain)].filter((each) => each !== undefined)
+      let free = false
+      return {
+        async expect(digest) {
+          if (all().length === 0) return
+          free = (await store.blobs.stat(digest)) !== undefined && (await domainHas(domain, digest))
+        },
+        async take(bytes) {
+          if (free) return
+          for (const of of all()) {
+            await take(of, bytes)
+            held.set(of, (held.get(of) ?? 0) + bytes)
+          }
+        },
+        async kept(digest, size) {
+          if (free) return
+          // Counted even where it was there before: the next count puts that right, and is never too late.
+          for (const of of all()) {
+            if (of.what !== 'the store' && (await domainHas(domain, digest))) continue
+            of.added += size
+          }
+        },
+        release() {
+          for (const [of, bytes] of held) of.reserved -= bytes
+          held.clear()
+        }
+      }
+    },
+
+    async added(domain, digest, size) {
+      const of = ofDomain(domain)
+      if (of === undefined || (await domainHas(domain, digest))) return
+      await take(of, size)
+      of.reserved -= size
+      of.added += size
+    }
+  }
+}
+
+/** Bytes as people read them; exact enough to see that a few more don't fit. */
+function format(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB']
+  const unit = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)))
+  const value = bytes / 1000 ** unit
+  return `${unit === 0 ? value : value.toFixed(value < 100 ? 1 : 0)} ${units[unit]}`
+}

@@ -1,0 +1,81 @@
+import type { CID } from 'multiformats/cid'
+import type { Offer, Provider } from '../ipfs/index.ts'
+import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { reason } from '../oci/errors.ts'
+import type { Store } from '../store/index.ts'
+import type { TreeWriter } from '../tree/index.ts'
+
+/** What the network is told of what is here. */
+export interface Seeding {
+  /** The roots of all local trees, then the roots of the blobs that are offered. */
+  all(signal: AbortSignal): AsyncGenerator<CID>
+  /** The network is told from now on of roots as they change, and of what is pushed. */
+  tell(provider: Provider): void
+  /** Blobs were pushed into a tree. */
+  pushed(digests: readonly Digest[]): void
+}
+
+/** Has the offer follow the local trees, from the start on. */
+export function createSeeding(options: {
+  store: Pick<Store, 'blobs' | 'marks'>
+  trees: Pick<TreeWriter, 'domains' | 'onRoot' | 'root'>
+  offer: Pick<Offer, 'include' | 'policy'>
+  log: Log
+}): Seeding {
+  const { store, trees, offer, log } = options
+  const latest = new Map<string, CID>()
+  let provider: Provider | undefined
+
+  trees.onRoot((domain, root) => {
+    offer.include(root)
+    if (offer.policy === 'none' || provider === undefined) return
+    const before = latest.get(domain)
+    latest.set(domain, root)
+    provider.add([root], before)
+  })
+
+  async function includeAll(): Promise<void> {
+    for await (const domain of trees.domains()) {
+      const root = await trees.root(domain)
+      if (root !== undefined) offer.include(root)
+    }
+  }
+  if (offer.policy === 'published') {
+    includeAll().catch((error: unknown) =>
+      log.error({ cause: reason(error) }, 'could not read the local trees')
+    )
+  }
+
+  async function cidsOf(digests: readonly Digest[]): Promise<CID[]> {
+    const found = await Promise.all(digests.map((digest) => store.blobs.stat(digest)))
+    return found.flatMap((blob) => blob?.cid ?? [])
+  }
+
+  return {
+    async *all(signal) {
+      if (offer.policy === 'none') return
+      for await (const domain of trees.domains()) {
+        const root = await trees.root(domain)
+        if (root !== undefined) yield root
+      }
+      for await (const { cid, marked } of store.marks.blobs()) {
+        signal.throwIfAborted()
+        if (marked || offer.policy === 'all') yield cid
+      }
+    },
+
+    tell(how) {
+      provider = how
+    },
+
+    pushed(digests) {
+      if (offer.policy === 'none' || provider === undefined) return
+      const tell = provider
+      cidsOf(digests).then(
+        (cids) => tell.add(cids),
+        (error: unknown) => log.warn({ cause: reason(error) }, 'could not tell the network of a push')
+      )
+    }
+  }
+}
