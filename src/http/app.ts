@@ -1,0 +1,107 @@
+import { Router } from '@koa/router'
+import Koa, { type Context } from 'koa'
+import type { Log } from '../log.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import type { Registry } from '../registry/index.ts'
+import { errorMiddleware, isClientGone } from './errors.ts'
+import { createLifetimes } from './lifetime.ts'
+import { createClientMeter, repositoryIn } from './meter.ts'
+import { nameRoutes } from './names.ts'
+import { createPullHandlers } from './pull.ts'
+import { createPushHandlers } from './push.ts'
+import { type Route, routeTable } from './routes.ts'
+import { type PeerTerms, trustlessRoutes } from './trustless.ts'
+
+/** What the HTTP side needs to know. Times in milliseconds. */
+export interface AppOptions {
+  readonly registry: Registry
+  readonly log: Log
+  /** Domains that clients use as the gateway's host name. */
+  readonly hosts: readonly string[]
+  readonly pullTimeoutMs: number
+  /** On what terms peers are served on this port; without any unless given. */
+  readonly terms?: PeerTerms
+  /** Aborted at shutdown: waits for others end then. */
+  readonly stopping: AbortSignal
+}
+
+/** All routes of the gateway's port: the registry's and the trustless gateway's. */
+export function registryRoutes(options: Pick<AppOptions, 'registry' | 'hosts' | 'terms'>): readonly Route[] {
+  const { registry, hosts } = options
+  return [
+    ...routeTable(createPullHandlers(registry, hosts), createPushHandlers(registry, hosts)),
+    ...trustlessRoutes(registry.content, options.terms),
+    ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns))
+  ]
+}
+
+/** Makes the Koa application. */
+export function createApp(options: AppOptions): Koa {
+  const { log } = options
+  const app = new Koa()
+  const router = new Router({ strict: false })
+  const lifetime = createLifetimes(options.stopping)
+  const meter = createClientMeter(options.registry.meters)
+  for (const { method, path, deadline, handle } of registryRoutes(options)) {
+    // Some clients leave the last slash out.
+    const paths = path.endsWith('/') ? [path, path.slice(0, -1)] : path
+    router.register(paths, method === 'GET' ? ['GET', 'HEAD'] : [method], async (ctx) => {
+      const signal = lifetime(ctx.res, deadline ? options.pullTimeoutMs : undefined)
+      // what peers get is counted where it is sent
+      if (path.startsWith('/v2/')) meter.watch(ctx, repositoryIn(ctx, options.hosts))
+      await handle({ ctx, signal })
+    })
+  }
+  app.use(accessLog(log))
+  app.use(errorMiddleware(log))
+  app.use(refuseHiddenSlashes)
+  app.use(router.routes())
+  app.use(refuseMethods(router))
+  app.on('error', (error: unknown) => {
+    if (isClientGone(error)) log.debug({ cause: reason(error) }, 'the client went away')
+    else log.error({ err: error }, 'an answer broke off')
+  })
+  return app
+}
+
+function accessLog(log: Log) {
+  return async (ctx: Context, next: () => Promise<void>): Promise<void> => {
+    const start = performance.now()
+    ctx.set('Docker-Distribution-Api-Version', 'registry/2.0')
+    ctx.set('X-Content-Type-Options', 'nosniff')
+    if (log.isLevelEnabled('info')) {
+      ctx.res.once('close', () => {
+        const { method, url, status } = ctx
+        const complete = ctx.res.writableFinished
+        log.info(
+          { method, url, status, complete, ms: Math.round(performance.now() - start), client: ctx.ip },
+          'request'
+        )
+      })
+    }
+    await next()
+  }
+}
+
+/** An escaped slash or NUL would be unescaped into a name that looks like another. */
+async function refuseHiddenSlashes(ctx: Context, next: () => Promise<void>): Promise<void> {
+  if (/%(?:2f|5c|00)/i.test(ctx.path)) {
+    throw new RegistryError(
+      'NAME_INVALID',
+      'the path has an escaped slash, backslash or NUL; write slashes as they are'
+    )
+  }
+  await next()
+}
+
+/** A path that exists with other methods is 405 with `Allow`; anything else falls through to 404. */
+function refuseMethods(router: Router) {
+  return async (ctx: Context): Promise<void> => {
+    const methods = new Set(router.match(ctx.path, ctx.method).path.flatMap((layer) => layer.methods))
+    if (methods.size === 0) return
+    const allowed = [...methods].join(', ')
+    throw new RegistryError('UNSUPPORTED', `${ctx.method} is not possible here; ${allowed} are`, {
+      headers: { Allow: allowed }
+    })
+  }
+}

@@ -1,0 +1,155 @@
+import { isAbort, RegistryError } from '../oci/errors.ts'
+import { OCI_INDEX } from '../oci/media-types.ts'
+import type { Registry } from '../registry/index.ts'
+import { parseRange } from './range.ts'
+import {
+  cataloguePlace,
+  digestOfPath,
+  type Exchange,
+  linkNext,
+  pageOf,
+  queryOf,
+  referenceOf,
+  repositoryOf
+} from './request.ts'
+
+/** Handlers that read. Each follows the section of the distribution specification that its route names. */
+export interface PullHandlers {
+  ping(exchange: Exchange): Promise<void>
+  manifest(exchange: Exchange): Promise<void>
+  blob(exchange: Exchange): Promise<void>
+  tags(exchange: Exchange): Promise<void>
+  catalogue(exchange: Exchange): Promise<void>
+  referrers(exchange: Exchange): Promise<void>
+}
+
+export function createPullHandlers(registry: Registry, hosts: readonly string[]): PullHandlers {
+  const { pull, lists } = registry
+
+  /**
+   * A HEAD only asks whether it is here. Clients ask before they push, to a domain that may publish
+   * nothing yet, and mirrors are asked before the real registry: both want an early "no" rather than to
+   * hear why a name could not be resolved. A GET tells.
+   */
+  async function answerHead<T>(exchange: Exchange, look: () => Promise<T>): Promise<T> {
+    try {
+      return await look()
+    } catch (error) {
+      const sourceFailed = error instanceof RegistryError && error.code.startsWith('SOURCE_')
+      if (exchange.ctx.method !== 'HEAD' || !(sourceFailed || isAbort(error))) throw error
+      throw new RegistryError('MANIFEST_UNKNOWN', 'not here, and its sources cannot be asked', {
+        cause: error
+      })
+    }
+  }
+
+  return {
+    async ping({ ctx }) {
+      ctx.body = {}
+    },
+
+    async manifest(exchange) {
+      const { ctx, signal } = exchange
+      const name = repositoryOf(ctx, hosts)
+      const reference = referenceOf(ctx, 404)
+      const manifest = await answerHead(exchange, () => pull.manifest(name, reference, signal))
+      ctx.set('Docker-Content-Digest', manifest.digest)
+      ctx.set('ETag', `"${manifest.digest}"`)
+      if (isFresh(ctx.get('If-None-Match'), manifest.digest)) {
+        ctx.status = 304
+        return
+      }
+      ctx.type = manifest.mediaType
+      ctx.set('Content-Type', manifest.mediaType)
+      ctx.length = manifest.bytes.length
+      ctx.body = ctx.method === 'HEAD' ? null : manifest.bytes
+      if (ctx.method === 'HEAD') {
+        ctx.status = 200
+        ctx.set('Content-Type', manifest.mediaType)
+        ctx.length = manifest.bytes.length
+      }
+    },
+
+    async blob(exchange) {
+      const { ctx, signal } = exchange
+      const name = repositoryOf(ctx, hosts)
+      const digest = digestOfPath(ctx)
+      const blob = await answerHead(exchange, () => pull.blob(name, digest, signal))
+      const headers = {
+        'Docker-Content-Digest': digest,
+        ETag: `"${digest}"`,
+        'Accept-Ranges': 'bytes',
+        // What a digest names never changes.
+        'Cache-Control': 'max-age=31536000, immutable'
+      }
+      if (isFresh(ctx.get('If-None-Match'), digest)) {
+        ctx.set(headers)
+        ctx.status = 304
+        return
+      }
+      const ifRange = ctx.get('If-Range')
+      const header = ifRange === '' || ifRange === `"${digest}"` ? ctx.get('Range') : ''
+      const range = ctx.method === 'HEAD' || header === '' ? undefined : parseRange(header, blob.size)
+      const body = ctx.method === 'HEAD' ? null : await blob.open(range)
+      // not before: a refusal isn't to be kept for ever
+      ctx.set(headers)
+      ctx.status = range === undefined ? 200 : 206
+      if (body !== null) ctx.body = body
+      ctx.set('Content-Type', 'application/octet-stream')
+      if (range !== undefined) ctx.set('Content-Range', `bytes ${range.start}-${range.end}/${blob.size}`)
+      ctx.length = range === undefined ? blob.size : range.end - range.start + 1
+      // Fewer bytes than were promised must never look like the end of the blob.
+      body?.on('error', () => ctx.res.destroy())
+    },
+
+    async tags({ ctx, signal }) {
+      const name = repositoryOf(ctx, hosts)
+      const page = pageOf(ctx)
+      const { items, more } = await lists.tags(name, page, signal)
+      if (more) linkNext(ctx, page, items.at(-1))
+      ctx.body = { name: name.asked, tags: items }
+    },
+
+    async catalogue({ ctx, signal }) {
+      const page = pageOf(ctx)
+      const of = cataloguePlace(ctx, hosts)
+      const after = page.after.startsWith(of.prefix) ? page.after.slice(of.prefix.length) : page.after
+      const { items, more } =
+        of.place === undefined
+          ? await lists.catalogue(page, signal)
+          : await lists.repositories(of.place, { ...page, after }, signal)
+      const names = items.map((name) => of.prefix + name)
+      if (more) linkNext(ctx, page, names.at(-1))
+      ctx.body = { repositories: names }
+    },
+
+    async referrers({ ctx, signal }) {
+      const name = repositoryOf(ctx, hosts)
+      const subject = digestOfPath(ctx)
+      const artifactType = queryOf(ctx, 'artifactType')
+      const page = pageOf(ctx)
+      const { items, more } = await lists
+        .referrers(name, subject, artifactType, page, signal)
+        .catch((error: unknown) => {
+          // A repository that nobody knows has no referrers; that is an answer, not an error.
+          if (error instanceof RegistryError && error.code === 'NAME_UNKNOWN')
+            return { items: [], more: false }
+          throw error
+        })
+      if (more) linkNext(ctx, page, items.at(-1)?.digest)
+      if (artifactType !== undefined) ctx.set('OCI-Filters-Applied', 'artifactType')
+      ctx.body = JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items })
+      ctx.set('Content-Type', OCI_INDEX)
+    }
+  }
+}
+
+/** Whether an If-None-Match header names this content. */
+function isFresh(header: string, digest: string): boolean {
+  return (
+    header !== '' &&
+    header
+      .split(',')
+      .some((tag) => tag.trim().replace(/^W\//, '').replaceAll('"', '') === digest || tag.trim() === '*')
+  )
+}

@@ -1,0 +1,181 @@
+import type { Context } from 'koa'
+import { clip, isAlgorithm } from '../oci/digest.ts'
+import { RegistryError } from '../oci/errors.ts'
+import { MAX_MANIFEST } from '../oci/manifest.ts'
+import { isTag, type RepositoryName } from '../oci/reference.ts'
+import { type Registry, type UploadStatus, uploadHeaders } from '../registry/index.ts'
+import { bodyOf } from './early.ts'
+import {
+  chunkRangeOf,
+  digestOfPath,
+  digestOfQuery,
+  type Exchange,
+  queryOf,
+  readBody,
+  referenceOf,
+  repositoryNamed,
+  repositoryOf
+} from './request.ts'
+
+/** Handlers that write. Each follows the section of the distribution specification that its route names. */
+export interface PushHandlers {
+  startUpload(exchange: Exchange): Promise<void>
+  uploadStatus(exchange: Exchange): Promise<void>
+  appendUpload(exchange: Exchange): Promise<void>
+  finishUpload(exchange: Exchange): Promise<void>
+  cancelUpload(exchange: Exchange): Promise<void>
+  putManifest(exchange: Exchange): Promise<void>
+  deleteManifest(exchange: Exchange): Promise<void>
+  deleteBlob(exchange: Exchange): Promise<void>
+}
+
+export function createPushHandlers(registry: Registry, hosts: readonly string[]): PushHandlers {
+  const { push, uploads } = registry
+
+  const uploadId = (ctx: Context) => String(ctx['params']?.id ?? '')
+
+  function created(ctx: Context, name: RepositoryName, digest: string): void {
+    ctx.status = 201
+    ctx.set('Location', `/v2/${name.asked}/blobs/${digest}`)
+    ctx.set('Docker-Content-Digest', digest)
+    ctx.length = 0
+  }
+
+  function uploading(ctx: Context, name: RepositoryName, status: UploadStatus, code: number): void {
+    ctx.status = code
+    ctx.set('Location', `/v2/${name.asked}/blobs/uploads/${status.id}${nsQuery(ctx)}`)
+    ctx.set(uploadHeaders(status))
+    ctx.length = 0
+  }
+
+  return {
+    async startUpload({ ctx, signal }) {
+      const name = repositoryOf(ctx, hosts)
+      push.writableDomain(name)
+      const mount = digestOfQuery(ctx, 'mount')
+      const from = mountSource(ctx)
+      if (mount !== undefined && from !== 'nowhere' && (await push.mount(name, mount, from, signal))) {
+        created(ctx, name, mount)
+        return
+      }
+      const digest = digestOfQuery(ctx)
+      checkAlgorithm(queryOf(ctx, 'digest-algorithm'))
+      const status = await uploads.start(name)
+      if (digest === undefined) {
+        uploading(ctx, name, status, 202)
+        return
+      }
+      try {
+        await uploads.finish(name, status.id, bodyOf(ctx), undefined, digest)
+      } catch (error) {
+        await dropUpload(name, status.id)
+        throw error
+      }
+      created(ctx, name, digest)
+    },
+
+    async uploadStatus({ ctx }) {
+      const name = repositoryOf(ctx, hosts)
+      uploading(ctx, name, await uploads.status(name, uploadId(ctx)), 204)
+    },
+
+    async appendUpload({ ctx }) {
+      const name = repositoryOf(ctx, hosts)
+      uploading(ctx, name, await uploads.append(name, uploadId(ctx), bodyOf(ctx), chunkRangeOf(ctx)), 202)
+    },
+
+    async finishUpload({ ctx }) {
+      const name = repositoryOf(ctx, hosts)
+      const digest = digestOfQuery(ctx)
+      if (digest === undefined) {
+        throw new RegistryError(
+          'DIGEST_INVALID',
+          'say which blob this is: end the upload with PUT …?digest=sha256:<hex>'
+        )
+      }
+      await uploads.finish(name, uploadId(ctx), bodyOf(ctx), chunkRangeOf(ctx), digest)
+      created(ctx, name, digest)
+    },
+
+    async cancelUpload({ ctx }) {
+      await uploads.cancel(repositoryOf(ctx, hosts), uploadId(ctx))
+      ctx.status = 204
+    },
+
+    async putManifest({ ctx, signal }) {
+      const name = repositoryOf(ctx, hosts)
+      const reference = referenceOf(ctx, 400)
+      const bytes = await readBody(ctx, MAX_MANIFEST)
+      const pushed = await push.manifest(
+        name,
+        {
+          bytes,
+          contentType: ctx.get('Content-Type') || undefined,
+          digest: reference.kind === 'digest' ? reference.digest : undefined,
+          tags: reference.kind === 'tag' ? [reference.tag] : extraTags(ctx)
+        },
+        signal
+      )
+      ctx.status = 201
+      ctx.set('Location', `/v2/${name.asked}/manifests/${pushed.digest}`)
+      ctx.set('Docker-Content-Digest', pushed.digest)
+      ctx.set('Seaway-Root', pushed.root.toString())
+      if (pushed.subject !== undefined) ctx.set('OCI-Subject', pushed.subject)
+      if (reference.kind === 'digest') for (const tag of extraTags(ctx)) ctx.append('OCI-Tag', tag)
+      ctx.length = 0
+    },
+
+    async deleteManifest({ ctx, signal }) {
+      await push.deleteManifest(repositoryOf(ctx, hosts), referenceOf(ctx, 404), signal)
+      ctx.status = 202
+      ctx.length = 0
+    },
+
+    async deleteBlob({ ctx, signal }) {
+      await push.deleteBlob(repositoryOf(ctx, hosts), digestOfPath(ctx), signal)
+      ctx.status = 202
+      ctx.length = 0
+    }
+  }
+
+  /** Where a blob is mounted from; a name that can't be one is where nothing is. */
+  function mountSource(ctx: Context): RepositoryName | undefined | 'nowhere' {
+    const from = queryOf(ctx, 'from')
+    if (from === undefined) return undefined
+    try {
+      return repositoryNamed(ctx, hosts, from)
+    } catch (error) {
+      if (error instanceof RegistryError) return 'nowhere'
+      throw error
+    }
+  }
+
+  /** A monolithic upload that failed has no session for the client to come back to. */
+  async function dropUpload(name: RepositoryName, id: string): Promise<void> {
+    await uploads.cancel(name, id).catch(() => undefined) // it ended with the failure already
+  }
+}
+
+/** Tags asked for along with a push by digest, `?tag=a&tag=b`, as the specification's main branch has it. */
+function extraTags(ctx: Context): string[] {
+  const value = ctx.query['tag']
+  const tags = value === undefined ? [] : [value].flat()
+  const bad = tags.find((tag) => !isTag(tag))
+  if (bad !== undefined) throw new RegistryError('TAG_INVALID', `'${bad.slice(0, 150)}' is not a tag`)
+  return tags
+}
+
+/** The algorithm that an upload's digest will be of, where the client says it beforehand. */
+function checkAlgorithm(text: string | undefined): void {
+  if (text === undefined || isAlgorithm(text)) return
+  throw new RegistryError(
+    'DIGEST_INVALID',
+    `'${clip(text)}' is not a digest algorithm that is kept here: use sha256 or sha512`
+  )
+}
+
+/** A mirror's client repeats `?ns=` only if the Location that it follows has it. */
+function nsQuery(ctx: Context): string {
+  const ns = queryOf(ctx, 'ns')
+  return ns === undefined ? '' : `?ns=${encodeURIComponent(ns)}`
+}

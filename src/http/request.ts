@@ -1,0 +1,169 @@
+import type { Context } from 'koa'
+import { clip, type Digest, parseDigest } from '../oci/digest.ts'
+import { RegistryError } from '../oci/errors.ts'
+import {
+  DEFAULT_DOMAIN,
+  looksLikeDomain,
+  type Place,
+  parseDomain,
+  parseReference,
+  parseRepository,
+  type Reference,
+  type RepositoryName
+} from '../oci/reference.ts'
+import type { ChunkRange, Page } from '../registry/index.ts'
+import { bodyOf } from './early.ts'
+
+/** What a handler gets: one parsed request. */
+export interface Exchange {
+  readonly ctx: Context
+  /** Aborted when the client goes away, when the deadline passes, or at shutdown. */
+  readonly signal: AbortSignal
+}
+
+/** How many items a page of a list has at most, and when the client doesn't say. */
+const MAX_PAGE = 10_000
+const DEFAULT_PAGE = 1000
+
+/**
+ * The repository that a request is about. `?ns=` (sent by containerd to a mirror) and a Host header that
+ * the operator has listed say which domain a bare name belongs to; neither is ever dialled as given.
+ * An `ns` that was used is given back in OCI-Namespace.
+ *
+ * @see https://github.com/opencontainers/distribution-spec/blob/main/spec.md#registry-proxying
+ * @throws {RegistryError} NAME_INVALID
+ */
+export function repositoryOf(ctx: Context, hosts: readonly string[]): RepositoryName {
+  return repositoryNamed(ctx, hosts, String(ctx['params']?.name ?? ''))
+}
+
+/** The repository that a name in a request stands for: the one in its path, or one that its query mentions. */
+export function repositoryNamed(ctx: Context, hosts: readonly string[], name: string): RepositoryName {
+  const ns = queryOf(ctx, 'ns')
+  if (ns !== undefined && looksLikeDomain(ns) && !ns.includes(':')) {
+    const domain = parseDomain(ns)
+    ctx.set('OCI-Namespace', ns)
+    // The whole name is below the domain then, whatever its first component looks like.
+    return parseRepository(name.startsWith(`${domain}/`) ? name : `${domain}/${name}`)
+  }
+  const host = ctx.hostname
+  return hosts.includes(host) ? parseRepository(name, parseDomain(host)) : parseRepository(name)
+}
+
+/**
+ * Whose repositories a catalogue lists: those of the place in its path (`/v2/example.com/_catalog`,
+ * `/v2/ipfs/<CID>/_catalog`), of the domain that `?ns=` or the Host header names, or all local ones
+ * (`undefined`). `prefix` is what the client writes before their names.
+ *
+ * @throws {RegistryError} NAME_INVALID
+ */
+export function cataloguePlace(
+  ctx: Context,
+  hosts: readonly string[]
+): { place: Place | undefined; prefix: string } {
+  // Any repository of the place will do to have its name read.
+  const some = 'any'
+  const path = ctx['params']?.name
+  if (path !== undefined) {
+    const { place, repository } = parseRepository(`${String(path)}/${some}`)
+    if (repository === some) return { place, prefix: `${String(path)}/` }
+    throw new RegistryError(
+      'NAME_INVALID',
+      `'${clip(String(path))}' is not a domain and not ipfs/<CID>, so it has no catalogue`
+    )
+  }
+  const { place } = repositoryNamed(ctx, hosts, some)
+  const all = place.kind === 'domain' && place.domain === DEFAULT_DOMAIN
+  return { place: all ? undefined : place, prefix: '' }
+}
+
+/** The manifest reference of a request. @throws {RegistryError} with `code` when it is neither tag nor digest */
+export function referenceOf(ctx: Context, status: 400 | 404): Reference {
+  const text = String(ctx['params']?.reference ?? '')
+  const reference = parseReference(text)
+  if (reference !== undefined) return reference
+  if (text.includes(':')) parseDigest(text)
+  if (status === 404)
+    throw new RegistryError(
+      'MANIFEST_UNKNOWN',
+      `'${text.slice(0, 150)}' is not a tag, so there is no such manifest`
+    )
+  throw new RegistryError(
+    'TAG_INVALID',
+    `'${text.slice(0, 150)}' is not a tag: at most 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'`
+  )
+}
+
+/** The digest in a request's path. @throws {RegistryError} DIGEST_INVALID */
+export function digestOfPath(ctx: Context): Digest {
+  return parseDigest(String(ctx['params']?.digest ?? ''))
+}
+
+/** One query parameter; the first if it is repeated. */
+export function queryOf(ctx: Context, name: string): string | undefined {
+  const value = ctx.query[name]
+  return Array.isArray(value) ? value[0] : value
+}
+
+/** The digest in the query. @throws {RegistryError} DIGEST_INVALID */
+export function digestOfQuery(ctx: Context, name = 'digest'): Digest | undefined {
+  const text = queryOf(ctx, name)
+  return text === undefined ? undefined : parseDigest(text)
+}
+
+/** The page of a list: `n` items after `last`. @throws {RegistryError} PAGINATION_NUMBER_INVALID */
+export function pageOf(ctx: Context): Page {
+  const n = queryOf(ctx, 'n')
+  if (n !== undefined && !/^\d+$/.test(n)) {
+    throw new RegistryError(
+      'PAGINATION_NUMBER_INVALID',
+      `n is '${n.slice(0, 20)}', but must be a number; at most ${MAX_PAGE} are given at once`
+    )
+  }
+  return {
+    after: queryOf(ctx, 'last') ?? '',
+    limit: Math.min(n === undefined ? DEFAULT_PAGE : Number(n), MAX_PAGE)
+  }
+}
+
+/** Sets the Link header to the next page. @see https://www.rfc-editor.org/rfc/rfc8288 */
+export function linkNext(ctx: Context, page: Page, last: string | undefined): void {
+  if (last === undefined) return
+  const query = new URLSearchParams(ctx.querystring)
+  query.set('n', String(page.limit))
+  query.set('last', last)
+  ctx.set('Link', `<${ctx.path}?${query}>; rel="next"`)
+}
+
+/** The Content-Range of an upload's chunk, `<start>-<end>`. @throws {RegistryError} RANGE_INVALID */
+export function chunkRangeOf(ctx: Context): ChunkRange | undefined {
+  const header = ctx.get('Content-Range')
+  if (header === '') return undefined
+  const match = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\*|\d+))?$/.exec(header.trim())
+  const start = Number(match?.[1])
+  const end = Number(match?.[2])
+  // An empty chunk cannot be written as an inclusive range; clients that send one mean the same as no header.
+  if (match !== null && end < start && ctx.get('Content-Length') === '0') return undefined
+  const length = ctx.get('Content-Length')
+  if (match === null || end < start || (length !== '' && Number(length) !== end - start + 1)) {
+    throw new RegistryError(
+      'RANGE_INVALID',
+      `the Content-Range '${header.slice(0, 60)}' does not fit the chunk: write <first byte>-<last byte>`
+    )
+  }
+  return { start, end }
+}
+
+/** The whole body, if it is no longer than `limit` bytes. @throws {RegistryError} REQUEST_TOO_LARGE */
+export async function readBody(ctx: Context, limit: number): Promise<Uint8Array> {
+  const tooLarge = () => new RegistryError('REQUEST_TOO_LARGE', `the body is larger than ${limit} bytes`)
+  if (Number(ctx.get('Content-Length') || 0) > limit) throw tooLarge()
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of bodyOf(ctx)) {
+    size += chunk.length
+    if (size > limit) throw tooLarge()
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}

@@ -1,0 +1,235 @@
+import type { ServerResponse } from 'node:http'
+import Router from '@koa/router'
+import Koa, { type Context } from 'koa'
+import { CID } from 'multiformats/cid'
+import { type Limiter, metered, NO_LIMITS, type Seats } from '../ipfs/limits.ts'
+import type { Log } from '../log.ts'
+import { RegistryError } from '../oci/errors.ts'
+import type { Content } from '../registry/index.ts'
+import { errorMiddleware } from './errors.ts'
+import { createLifetimes } from './lifetime.ts'
+import { IPNS_RECORD, sendRecord } from './names.ts'
+import { queryOf } from './request.ts'
+import { type Route, route } from './routes.ts'
+import { formatOf } from './trustless-format.ts'
+
+/** Blocks of content are named by what they are: they never change. */
+const IMMUTABLE = 'public, max-age=29030400, immutable'
+
+const RAW = 'application/vnd.ipld.raw'
+const CAR = 'application/vnd.ipld.car'
+
+/** On what terms peers are served. */
+export interface PeerTerms {
+  /** Bytes a second, all together. */
+  readonly up: Limiter
+  /** How many at a time; any number unless given. */
+  readonly seats?: Seats
+  /** How long what isn't here may be looked for elsewhere, in milliseconds; not at all unless given. */
+  readonly fetchMs?: number
+}
+
+const FREE: PeerTerms = { up: NO_LIMITS.up }
+
+/**
+ * The trustless gateway: blocks and CARs of what the store has, for whoever checks them. It answers
+ * nothing that would have to be trusted, and fetches nothing.
+ *
+ * @see https://specs.ipfs.tech/http-gateways/trustless-gateway/
+ */
+export function trustlessRoutes(content: Content, terms: PeerTerms = FREE): readonly Route[] {
+  const handle: Route['handle'] = async ({ ctx, signal }) => {
+    takeSeat(ctx, terms.seats)
+    const cached = terms.fetchMs === undefined || ctx.get('Cache-Control').includes('only-if-cached')
+    const fetch = cached ? undefined : AbortSignal.any([signal, AbortSignal.timeout(terms.fetchMs)])
+    await serve(ctx, content, { up: terms.up, signal, fetch })
+  }
+  return [
+    route(
+      'GET',
+      '/ipfs/:cid',
+      'a block (`format=raw`) or a CAR (`format=car`, `dag-scope`, `entity-bytes`) from the store, for peers',
+      false,
+      handle
+    ),
+    route('GET', '/ipfs/:cid/*path', 'the same below a path; CARs prove the path', false, handle),
+    route(
+      'GET',
+      '/ipns/:name',
+      'a signed record (`format=ipns-record`), where one is known',
+      false,
+      (exchange) => ipns(exchange, content)
+    )
+  ]
+}
+
+/** An application that serves nothing but the trustless gateway: what a seed port and libp2p streams get. */
+export function createTrustlessApp(options: {
+  content: Content
+  log: Log
+  terms?: PeerTerms
+  /** Aborted at shutdown: waits end then. */
+  stopping?: AbortSignal
+}): Koa {
+  const app = new Koa()
+  const router = new Router()
+  const lifetime = createLifetimes(options.stopping ?? new AbortController().signal)
+  for (const { path, handle } of trustlessRoutes(options.content, options.terms)) {
+    router.register(path, ['GET', 'HEAD'], (ctx) => handle({ ctx, signal: lifetime(ctx.res, undefined) }))
+  }
+  app.use(errorMiddleware(options.log))
+  app.use(router.routes())
+  app.on('error', (error: Error) => options.log.debug({ cause: error.message }, 'a peer went away'))
+  return app
+}
+
+/** One who finds no seat is told when to come back. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
+function takeSeat(ctx: Context, seats: Seats | undefined): void {
+  if (seats === undefined) return
+  const leave = seats.enter()
+  if (leave === undefined) {
+    throw new RegistryError('UNAVAILABLE', 'this gateway serves as many peers as it may; come back soon', {
+      headers: { 'Retry-After': String(seats.retryAfter) }
+    })
+  }
+  ctx.res.once('close', leave)
+}
+
+/** No records are known here yet, so the answer is always that. */
+async function ipns({ ctx }: { ctx: Context }, content: Content): Promise<void> {
+  const name = String(ctx['params']?.name ?? '')
+  const record = queryOf(ctx, 'format') === 'ipns-record' || ctx.get('Accept').includes(IPNS_RECORD)
+  if (!record) {
+    throw new RegistryError(
+      'REQUEST_INVALID',
+      'of a name only its record is served here: ask with format=ipns-record'
+    )
+  }
+  sendRecord(ctx, name, await content.record?.(name))
+}
+
+/** How a request is served: its end, how fast, and until when what isn't here may be fetched for it. */
+interface Service {
+  readonly up: Limiter
+  readonly signal: AbortSignal
+  readonly fetch: AbortSignal | undefined
+}
+
+async function serve(ctx: Context, content: Content, { up, signal, fetch }: Service): Promise<void> {
+  const root = parseCid(String(ctx['params']?.cid ?? ''))
+  const path = String(ctx['params']?.path ?? '')
+    .split('/')
+    .filter((part) => part !== '')
+  const { kind: format, dups, negotiated } = formatOf(ctx)
+  const cids = await content.path(root, path, fetch).catch((error: unknown) => {
+    const onlyCached = ctx.get('Cache-Control').includes('only-if-cached')
+    if (onlyCached && error instanceof RegistryError && error.status === 404) {
+      throw new RegistryError('BLOB_UNKNOWN', error.message, { status: 412 })
+    }
+    throw error
+  })
+  const target = cids.at(-1) as CID
+  const bytes = entityBytesOf(ctx)
+  const scope = bytes === undefined ? scopeOf(ctx) : 'entity'
+  ctx.set('Cache-Control', IMMUTABLE)
+  ctx.set('X-Ipfs-Path', ctx.path)
+  ctx.set('X-Ipfs-Roots', cids.join(','))
+  ctx.vary('Accept')
+  const variant =
+    format === 'raw' ? 'raw' : `car.${scope}.${bytes?.from ?? ''}.${bytes?.to ?? ''}.${dups ? 'y' : 'n'}`
+  ctx.set('ETag', format === 'raw' ? `"${target}.raw"` : `W/"${root}.${target}.${variant}"`)
+  ctx.set(
+    'Content-Disposition',
+    `attachment; filename="${nameOf(ctx) ?? `${target}.${format === 'raw' ? 'bin' : 'car'}`}"`
+  )
+  // a cache that doesn't know `Vary` must not give one format for the other
+  if (negotiated) ctx.set('Content-Location', withFormat(ctx.url, format))
+  if (ctx.get('If-None-Match') !== '' && ctx.get('If-None-Match').includes(ctx.response.get('ETag'))) {
+    ctx.status = 304
+    return
+  }
+  if (format === 'raw') {
+    const block = await content.block(target, fetch)
+    if (ctx.method !== 'HEAD') await up.take(block.length, signal)
+    ctx.body = Buffer.from(block.buffer, block.byteOffset, block.byteLength)
+    ctx.set('Content-Type', RAW)
+    return
+  }
+  ctx.status = 200
+  ctx.set('Content-Type', `${CAR}; version=1; order=dfs; dups=${dups ? 'y' : 'n'}`)
+  const request = { path: cids, scope, dups, ...(bytes && { bytes }) }
+  // with its length, a CAR needs no framing of its chunks, and its reader knows where the next block will be
+  const size = await content.carSize(request)
+  if (size !== undefined) ctx.length = size
+  if (ctx.method === 'HEAD') return
+  ctx.respond = false
+  const car = content.car(request, fetch)
+  await send(ctx.res, metered(car, up, signal))
+}
+
+/**
+ * Writes chunk by chunk, each when the one before has left for the kernel: the writer of the CAR uses its
+ * memory again then, and a slow peer holds no more than that. A CAR that breaks off must not look like one
+ * that ends, so its connection is cut.
+ */
+async function send(answer: ServerResponse, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  const gone = new Error('the peer went away')
+  let drop = () => {}
+  answer.once('close', () => drop())
+  try {
+    for await (const chunk of chunks) {
+      if (answer.destroyed) throw gone
+      await new Promise<void>((resolve, reject) => {
+        drop = () => reject(gone)
+        answer.write(chunk, (error) => (error == null ? resolve() : reject(error)))
+      })
+    }
+    answer.end()
+  } catch (error) {
+    answer.destroy()
+    if (error !== gone) throw error
+  }
+}
+
+function parseCid(text: string): CID {
+  try {
+    return CID.parse(text)
+  } catch (error) {
+    throw new RegistryError('REQUEST_INVALID', `'${text.slice(0, 80)}' is not a CID`, { cause: error })
+  }
+}
+
+/** The name that a client wants the file to have, if it fits into a header as it is. */
+function nameOf(ctx: Context): string | undefined {
+  const name = queryOf(ctx, 'filename')
+  return name !== undefined && /^[\w.() +-]{1,100}$/.test(name) ? name : undefined
+}
+
+/** The URL that names the format which was negotiated. */
+function withFormat(url: string, format: string): string {
+  return `${url}${url.includes('?') ? '&' : '?'}format=${format}`
+}
+
+function scopeOf(ctx: Context): 'block' | 'entity' | 'all' {
+  const scope = queryOf(ctx, 'dag-scope') ?? 'all'
+  if (scope === 'block' || scope === 'entity' || scope === 'all') return scope
+  throw new RegistryError(
+    'REQUEST_INVALID',
+    `dag-scope is '${scope.slice(0, 20)}', but must be block, entity or all`
+  )
+}
+
+function entityBytesOf(ctx: Context): { from: number; to: number | undefined } | undefined {
+  const text = queryOf(ctx, 'entity-bytes')
+  if (text === undefined) return undefined
+  const match = /^(-?\d{1,15}):(\*|-?\d{1,15})$/.exec(text)
+  const from = Number(match?.[1])
+  const to = match?.[2] === '*' ? undefined : Number(match?.[2])
+  if (match === null || (to !== undefined && from >= 0 && to >= 0 && to < from)) {
+    throw new RegistryError(
+      'REQUEST_INVALID',
+      `entity-bytes is '${text.slice(0, 40)}', but must be <from>:<to> or <from>:*`
+    )
+  }
+  return { from, to }
+}

@@ -1,0 +1,98 @@
+/** Which tags go by the rules, and that they go. */
+import assert from 'node:assert/strict'
+import { retentionRule } from '../../src/config-values.ts'
+import { globMatches } from '../../src/registry/glob.ts'
+import { leaving } from '../../src/registry/retention.ts'
+import { ociClient } from '../support/oci-client.ts'
+import { startRegistryServer } from '../support/registry-server.ts'
+
+const DAY = 86_400_000
+
+describe('retention', function () {
+  this.timeout(60_000)
+
+  it('keeps a tag that one part of the rule is for', () => {
+    const now = 100 * DAY
+    const tags = [
+      { tag: 'v1', at: now - 90 * DAY },
+      { tag: 'ci-1', at: now - 40 * DAY },
+      { tag: 'ci-2', at: now - 20 * DAY },
+      { tag: 'ci-3', at: now - 10 * DAY },
+      { tag: 'ci-4', at: now - 10 * DAY }
+    ]
+    const going = (rule: string) => leaving(retentionRule(rule), tags, now).map(({ tag }) => tag)
+    assert.deepEqual(going('x last=2'), ['ci-2', 'ci-1', 'v1'])
+    assert.deepEqual(going('x newer=30d'), ['ci-1', 'v1'])
+    assert.deepEqual(going('x last=1 newer=15d match=v*'), ['ci-2', 'ci-1'])
+    assert.deepEqual(going('x match=v* match=ci-?'), [])
+    assert.deepEqual(going('x last=0'), ['ci-4', 'ci-3', 'ci-2', 'ci-1', 'v1'])
+  })
+
+  it('matches repositories by glob', () => {
+    for (const [glob, name, is] of [
+      ['example.com/app', 'example.com/app', true],
+      ['example.com/*', 'example.com/app', true],
+      ['example.com/*', 'example.com/team/app', false],
+      ['example.com/**', 'example.com/team/app', true],
+      ['**/ci', 'example.com/team/ci', true],
+      ['example.com/a.p', 'example.com/axp', false],
+      ['**', 'app', true]
+    ] as const)
+      assert.equal(globMatches(glob, name), is, `${glob} ${name}`)
+  })
+
+  it('refuses rules that say nothing', () => {
+    for (const text of ['example.com/app', 'app last=x', 'app newer=3', 'app keep=3', 'app match='])
+      assert.throws(() => retentionRule(text), /is none of|says nothing|is needed/, text)
+  })
+
+  it('removes tags, and what they alone had, as the dry run said', async () => {
+    const rules = ['example.com/ci last=2 match=keep*', '** last=1000'].map(retentionRule)
+    const server = await startRegistryServer({ collect: { keepRoots: 0, graceMs: 0, retention: rules } })
+    try {
+      const client = ociClient(server)
+      for (const tag of ['keep-me', '1', '2', '3', '4', '5']) {
+        await client.image('example.com/ci', tag)
+        await client.image('example.com/app', tag, `app ${tag}`)
+      }
+      // The second is pushed again: it isn't old any more.
+      const { body, headers } = await client.expect(200, 'GET', '/v2/example.com/ci/manifests/2')
+      const type = { 'content-type': headers['content-type'] ?? '' }
+      await client.expect(201, 'PUT', '/v2/example.com/ci/manifests/2', { body, headers: type })
+      const signal = new AbortController().signal
+      const would = await server.registry.collect({ dryRun: true, retention: true, signal })
+      assert.deepEqual(
+        would.tags.map(({ image }) => image),
+        ['example.com/ci:4', 'example.com/ci:3', 'example.com/ci:1']
+      )
+      assert.equal(would.freed.blobs, 9)
+      const did = await server.registry.collect({ dryRun: false, retention: true, signal })
+      assert.deepEqual({ ...would, dryRun: false }, did)
+      const list = async (name: string) =>
+        (await client.expect(200, 'GET', `/v2/${name}/tags/list`)).json<{ tags: string[] }>().tags
+      assert.deepEqual(await list('example.com/ci'), ['2', '5', 'keep-me'])
+      assert.equal((await list('example.com/app')).length, 6)
+      const after = await server.registry.collect({ dryRun: false, retention: true, signal })
+      assert.deepEqual([after.tags.length, after.freed.bytes], [0, 0])
+    } finally {
+      await server.stop()
+    }
+  })
+
+  it('is done on a schedule, if one is set', async () => {
+    const retention = [retentionRule('** last=1')]
+    const server = await startRegistryServer({
+      collect: { keepRoots: 0, graceMs: 0, retention, intervalMs: 50 }
+    })
+    try {
+      const client = ociClient(server)
+      await client.image('app', '1')
+      await client.image('app', '2')
+      while ((await client.call('GET', '/v2/app/manifests/1')).status !== 404)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      await client.expect(200, 'GET', '/v2/app/manifests/2')
+    } finally {
+      await server.stop()
+    }
+  })
+})

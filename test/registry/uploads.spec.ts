@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { createLog } from '../../src/log.ts'
+import { type Digest, digestOf } from '../../src/oci/digest.ts'
+import { parseRepository } from '../../src/oci/reference.ts'
+import { createLinks } from '../../src/registry/links.ts'
+import { createUploads, type Uploads } from '../../src/registry/uploads.ts'
+import type { Store } from '../../src/store/index.ts'
+import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
+import { seededBytes } from '../support/temp.ts'
+
+describe('uploads that several requests want', () => {
+  const name = parseRepository('app')
+  const room = { take: async () => {}, expect: async () => {}, kept: async () => {}, release: () => {} }
+  const quota = { reserve: () => room } as unknown as Parameters<typeof createUploads>[0]['quota']
+  let server: RegistryServer
+  beforeEach(async () => {
+    server = await startRegistryServer()
+  })
+  afterEach(() => server.stop())
+
+  const over = (store: Store): Uploads =>
+    createUploads({ store, links: createLinks(store.records), quota, log: createLog('silent') })
+  async function* body(...chunks: Uint8Array[]) {
+    yield* chunks
+  }
+
+  for (const algorithm of ['sha256', 'sha512'] as const) {
+    it(`are nobody else's while they become a blob (${algorithm})`, async () => {
+      const { store } = server
+      const bytes = seededBytes(300_000, 1)
+      const digest: Digest = `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
+      let uploads: Uploads | undefined
+      let id = ''
+      const others: unknown[] = []
+      // Others come at the moment that the body is whole and not yet a blob.
+      const commit: Store['blobs']['commit'] = async (...args) => {
+        for (const work of [
+          () => uploads?.append(name, id, body(seededBytes(10, 2)), undefined),
+          () => uploads?.finish(name, id, body(), undefined, digestOf(new Uint8Array())),
+          () => uploads?.cancel(name, id)
+        ])
+          others.push(await work()?.catch((error: { status?: number }) => error.status))
+        return store.blobs.commit(...args)
+      }
+      uploads = over({ ...store, blobs: { ...store.blobs, commit } })
+      id = (await uploads.start(name)).id
+      const blob = await uploads.finish(name, id, body(bytes), undefined, digest)
+      assert.deepEqual(others, [409, 409, 409])
+      const kept: Uint8Array[] = []
+      for await (const chunk of await store.blobs.read(blob)) kept.push(chunk as Uint8Array)
+      assert.ok(Buffer.concat(kept).equals(bytes))
+      await assert.rejects(uploads.status(name, id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    })
+  }
+
+  it('are one session when requests come together after a restart', async () => {
+    const { store } = server
+    const before = over(store)
+    const { id } = await before.start(name)
+    await before.append(name, id, body(seededBytes(300_000, 1)), undefined)
+    await before.stop()
+    const uploads = over(store)
+    const results = await Promise.allSettled([
+      uploads.append(name, id, body(seededBytes(100_000, 2)), { start: 300_000, end: 399_999 }),
+      uploads.append(name, id, body(seededBytes(100_000, 2)), { start: 300_000, end: 399_999 })
+    ])
+    assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+    assert.equal((await uploads.status(name, id)).size, 400_000)
+    const whole = Buffer.concat([seededBytes(300_000, 1), seededBytes(100_000, 2)])
+    await uploads.finish(name, id, body(), undefined, digestOf(whole))
+  })
+})

@@ -1,0 +1,159 @@
+/** The registry's rooms put together over a temporary folder and a real HTTP server, for tests of what clients see. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createDiscovery } from '../../src/discovery/index.ts'
+import { createApp } from '../../src/http/app.ts'
+import { listen } from '../../src/http/server.ts'
+import { createIpfs } from '../../src/ipfs/index.ts'
+import { createLog } from '../../src/log.ts'
+import {
+  type CollectSettings,
+  createRegistry,
+  type Registry,
+  type RegistrySettings
+} from '../../src/registry/index.ts'
+import { openStore, type Store } from '../../src/store/index.ts'
+import { type DnsServer, startDnsServer } from './dns-server.ts'
+
+/** What a test can set; times in milliseconds. */
+export interface RegistryServerOptions {
+  /** Domains that clients use as the gateway's host name. */
+  hosts?: readonly string[]
+  idleMs?: number
+  uploadExpiryMs?: number
+  pullTimeoutMs?: number
+  /** The name server; one of the server's own unless given. */
+  dns?: DnsServer
+  /** Bytes of the file system to leave free. */
+  reserve?: number
+  limits?: RegistrySettings['limits']
+  /** What is kept, and for how long. */
+  collect?: Partial<CollectSettings>
+}
+
+/** A registry that listens on 127.0.0.1. */
+export interface RegistryServer {
+  readonly port: number
+  /** `127.0.0.1:<port>` */
+  readonly host: string
+  readonly folder: string
+  readonly registry: Registry
+  readonly store: Store
+  readonly dns: DnsServer
+  /** Multiaddrs for `ipfsnode=`. */
+  addresses(): string[]
+  /** Publishes the domain's current root, and this server as its provider, in the name server. */
+  publish(domain: string, dns?: DnsServer): Promise<string>
+  /** Stops and starts again over the same folder; the port changes. */
+  restart(options?: RegistryServerOptions): Promise<void>
+  /** Stops and removes the folder. */
+  stop(): Promise<void>
+}
+
+/** Starts {@link RegistryServer}. */
+export async function startRegistryServer(given: RegistryServerOptions = {}): Promise<RegistryServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'sw-registry-'))
+  const dns = given.dns ?? (await startDnsServer())
+  let current = await start(folder, dns, given)
+  return {
+    folder,
+    dns,
+    get port() {
+      return current.port
+    },
+    get host() {
+      return `127.0.0.1:${current.port}`
+    },
+    get registry() {
+      return current.registry
+    },
+    get store() {
+      return current.store
+    },
+    addresses: () => current.addresses(),
+    async publish(domain, where = dns) {
+      const root = String(await current.registry.root(domain))
+      where.setTxt(`_dnslink.${domain}`, [`dnslink=/ipfs/${root}`])
+      where.setTxt(domain, [`ipfsnode=${JSON.stringify(current.addresses())}`])
+      return root
+    },
+    async restart(options = given) {
+      await current.stop()
+      current = await start(folder, dns, options)
+    },
+    async stop() {
+      await current.stop()
+      if (given.dns === undefined) await dns.stop()
+      await rm(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+async function start(folder: string, dns: DnsServer, options: RegistryServerOptions) {
+  const log = createLog('silent')
+  const { idleMs = 10_000, pullTimeoutMs = 10_000 } = options
+  const stack = new AsyncDisposableStack()
+  const store = await openStore({ folder, reserve: options.reserve ?? 0 })
+  stack.defer(() => store.close())
+  const ipfs = await createIpfs({
+    blockstore: store.blocks,
+    datastore: store.datastore,
+    records: store.records,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    announce: [],
+    routing: 'none',
+    allowDial: 'any',
+    log,
+    timeouts: { dialMs: 5000, blockMs: 5000, idleMs: 5000 }
+  })
+  stack.defer(() => ipfs.stop())
+  const discovery = createDiscovery({
+    servers: [dns.address],
+    log,
+    records: store.records,
+    timeoutMs: 3000
+  })
+  stack.defer(() => discovery.stop())
+  const registry = createRegistry({
+    store,
+    ipfs,
+    discovery,
+    settings: {
+      pushBase: 'published',
+      peers: [],
+      ...(options.limits && { limits: options.limits }),
+      collect: {
+        keepRoots: 5,
+        graceMs: 3_600_000,
+        cacheLimit: undefined,
+        intervalMs: undefined,
+        retention: [],
+        ...options.collect
+      },
+      treeDeadlineMs: 10_000,
+      transferLingerMs: 100,
+      uploadExpiryMs: options.uploadExpiryMs ?? 3_600_000
+    },
+    log
+  })
+  stack.defer(() => registry.stop())
+  const stopping = new AbortController()
+  const app = createApp({
+    registry,
+    log,
+    hosts: options.hosts ?? [],
+    pullTimeoutMs,
+    stopping: stopping.signal
+  })
+  const listening = await listen(app, { host: '127.0.0.1', port: 0, idleMs, answerMs: pullTimeoutMs, log })
+  stack.defer(() => listening.stop(100))
+  stack.defer(() => stopping.abort(new Error('the test is over')))
+  return {
+    port: listening.port,
+    registry,
+    store,
+    addresses: () => ipfs.addresses(),
+    stop: () => stack.disposeAsync()
+  }
+}
