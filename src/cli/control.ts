@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { ERRORS, type ErrorCode, RegistryError, reason } from '../oci/errors.ts'
+import type { Call, Operations, Progress } from './command.ts'
+
+/** The longest path that a Unix socket can have on every platform, in bytes. */
+const MAX_SOCKET_PATH = 100
+
+/** How often a gateway that is at work says so, and how long a command waits for a word of it, in milliseconds. */
+const HEARTBEAT = 5000
+const SILENCE = 60_000
+
+/** The longest line that either side takes, in bytes. */
+const MAX_LINE = 64 * 1024 * 1024
+
+/** One line of an answer: any number of reports, empty ones while nothing changes, then how it ended. */
+type Line =
+  | { readonly progress?: Progress }
+  | { readonly result: unknown }
+  | { readonly error: { readonly code: string; readonly message: string } }
+
+/** Where the control socket of a data folder is: in it, or, if that path is too long for a socket, in the temporary folder. */
+export function controlPath(data: string): string {
+  const path = join(data, 'control.sock')
+  if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return path
+  return join(tmpdir(), `seaway-${createHash('sha256').update(path).digest('hex').slice(0, 20)}.sock`)
+}
+
+/**
+ * Offers the operations on the control socket: `POST /<operation>` with JSON arguments, answered by lines of
+ * JSON. Whoever may open the data folder may use it. The data folder's owner calls this, so a socket file that
+ * is there is stale.
+ *
+ * @param stopping aborted at shutdown: operations under way end then
+ */
+export async function serveControl(
+  path: string,
+  operations: Operations,
+  stopping: AbortSignal
+): Promise<{ stop(): Promise<void> }> {
+  await rm(path, { force: true })
+  const server = createServer((req, res) => void answer(operations, req, res, stopping))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  return {
+    async stop() {
+      server.closeAllConnections()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    }
+  }
+}
+
+async function answer(
+  operations: Operations,
+  req: IncomingMessage,
+  res: ServerResponse,
+  stopping: AbortSignal
+): Promise<void> {
+  const gone = new AbortController()
+  const stop = () => gone.abort(stopping.reason)
+  stopping.addEventListener('abort', stop)
+  res.once('close', () => gone.abort(new RegistryError('UNAVAILABLE', 'the command was interrupted')))
+  const write = (line: Line) => {
+    // Reports that a command is too slow to read are dropped: only the last ones count.
+    if (!res.destroyed && (!('progress' in line) || !res.writableNeedDrain))
+      res.write(`${JSON.stringify(line)}\n`)
+  }
+  const heart = setInterval(() => write({}), HEARTBEAT)
+  try {
+    write({})
+    const operation = operationOf(operations, (req.url ?? '').slice(1))
+    const args: unknown = JSON.parse(await textOf(req))
+    write({
+      result: await operation(args, { signal: gone.signal, progress: (progress) => write({ progress }) })
+    })
+  } catch (error) {
+    const code = error instanceof RegistryError ? error.code : 'UNKNOWN'
+    write({ error: { code, message: reason(error) } })
+  } finally {
+    clearInterval(heart)
+    stopping.removeEventListener('abort', stop)
+    res.end()
+  }
+}
+
+function operationOf(operations: Operations, name: string): (args: unknown, call: Call) => Promise<unknown> {
+  if (!Object.hasOwn(operations, name)) {
+    throw new RegistryError(
+      'UNSUPPORTED',
+      `the running gateway has no operation '${name}': is it of another version?`
+    )
+  }
+  return operations[name as keyof Operations] as (args: unknown, call: Call) => Promise<unknown>
+}
+
+async function textOf(req: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of req) {
+    size += (chunk as Buffer).length
+    if (size > MAX_LINE) throw new RegistryError('REQUEST_TOO_LARGE', 'the arguments are too long')
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+/** The operations of the gateway that runs on `path`; `undefined` when none does. */
+export async function connectControl(path: string): Promise<Operations | undefined> {
+  try {
+    // Any answer, even a refusal, shows that somebody is there.
+    await post(path, '/', '{}', { signal: AbortSignal.timeout(SILENCE), progress: () => undefined })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined
+    if (!(error instanceof RegistryError)) throw error
+  }
+  // Which operations there are is for the gateway to say; but this is no promise.
+  return new Proxy({} as Operations, {
+    get: (_, name) =>
+      name === 'then'
+        ? undefined
+        : (args: unknown, call: Call) => post(path, `/${String(name)}`, JSON.stringify(args), call)
+  })
+}
+
+function post(socketPath: string, path: string, body: string, call: Call): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const { signal } = call
+    const fail = (error: Error) => reject(signal.aborted ? signal.reason : error)
+    const req = request({ socketPath, path, method: 'POST', timeout: SILENCE, signal }, (res) => {
+      const lines = createInterface({ input: res, crlfDelay: Number.POSITIVE_INFINITY })
+      lines.on('line', (text) => {
+        const line = JSON.parse(text) as Line
+        if ('result' in line) resolve(line.result)
+        else if ('error' in line) reject(refusal(line.error))
+        else if (line.progress !== undefined) call.progress(line.progress)
+      })
+      res.on('error', fail)
+      lines.on('error', fail)
+      lines.on('close', () => fail(new Error('the running gateway broke off; see its log')))
+    })
+    req.on('timeout', () => req.destroy(new Error('the running gateway does not answer')))
+    req.on('error', fail)
+    req.end(body)
+  })
+}
+
+function refusal({ code, message }: { code: string; message: string }): RegistryError {
+  return new RegistryError(Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'UNKNOWN', message)
+}

@@ -1,0 +1,91 @@
+import type { Command, Operations } from './command.ts'
+import { formatBytes, formatTable } from './terminal.ts'
+
+/** `seaway usage [DOMAIN|REPOSITORY]` */
+export const usage: Command = {
+  name: 'usage',
+  arguments: '[name]',
+  summary:
+    'shows what domains and repositories take, what deduplication saves, what went to and fro, and the limits',
+  examples: [
+    ['seaway usage', 'of everything'],
+    ['seaway usage example.com', 'of one domain'],
+    ['seaway usage example.com/app --json', 'of one repository, for a program']
+  ],
+  json: true,
+  async run({ operate, print }, [name], { json }) {
+    const report = await operate((operations, call) =>
+      operations.usage(name === undefined ? {} : { name }, call)
+    )
+    if (json) print(JSON.stringify(report))
+    else for (const line of textOf(report)) print(line)
+  }
+}
+
+type Report = Awaited<ReturnType<Operations['usage']>>
+type Row = Report['repositories'][number]
+
+function textOf(report: Report): string[] {
+  const { store, domains, repositories, more, warnings } = report
+  const limit = (bytes: number | undefined, percent?: number) =>
+    bytes === undefined ? '' : ` of ${formatBytes(bytes)}${percent === undefined ? '' : ` (${percent} %)`}`
+  const lines = [
+    `content     ${formatBytes(store.used)}${limit(store.limit, store.percent)}`,
+    `  pushed    ${formatBytes(store.pushed)}`,
+    `  cached    ${formatBytes(store.cached)}${limit(store.cacheLimit)}`,
+    `index       ${formatBytes(store.index)}`,
+    `arriving    ${formatBytes(store.incoming)}`,
+    `quarantine  ${formatBytes(store.quarantine)}`,
+    `free disk   ${formatBytes(store.free)}`,
+    `today       ${going(store.today)}`,
+    `this month  ${going(store.month)}`
+  ]
+  const table = (head: string, rows: readonly Row[], limits: readonly string[]) =>
+    formatTable(
+      [
+        head,
+        'IMAGES',
+        'TAGS',
+        'AS PUSHED',
+        'ON DISK',
+        'SAVED',
+        'LIMIT',
+        'IN TODAY',
+        'OUT TODAY',
+        'IN MONTH',
+        'OUT MONTH'
+      ],
+      rows.map((row, i) => [
+        row.name,
+        String(row.images),
+        String(row.tags),
+        formatBytes(row.asPushed),
+        formatBytes(row.onDisk),
+        formatBytes(row.saved),
+        limits[i] ?? '',
+        formatBytes(row.today.fromClients + row.today.fromPeers),
+        formatBytes(row.today.toClients + row.today.toPeers),
+        formatBytes(row.month.fromClients + row.month.fromPeers),
+        formatBytes(row.month.toClients + row.month.toPeers)
+      ]),
+      [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    )
+  if (domains.length > 0) {
+    const limits = domains.map((each) =>
+      each.limit === undefined ? '' : `${each.percent} % of ${formatBytes(each.limit)}`
+    )
+    lines.push('', ...table('DOMAIN', domains, limits))
+  }
+  if (repositories.length > 0) lines.push('', ...table('REPOSITORY', repositories, []))
+  if (more) lines.push('… and more')
+  if (warnings.length > 0) lines.push('', ...warnings.map((warning) => `warning: ${warning}`))
+  return lines
+}
+
+function going(traffic: Row['today']): string {
+  const { fromClients, toClients, fromPeers, toPeers } = traffic
+  return (
+    `${formatBytes(fromClients)} from clients, ${formatBytes(toClients)} to clients, ` +
+    `${formatBytes(fromPeers)} from peers, ${formatBytes(toPeers)} to peers`
+  )
+}

@@ -1,0 +1,463 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import envPaths from 'env-paths'
+import { parse as parseYaml } from 'yaml'
+import {
+  count,
+  dnsServer,
+  domainLimits,
+  duration,
+  type HostPort,
+  hostPort,
+  httpUrl,
+  list,
+  multiaddr,
+  oneOf,
+  optional,
+  PUBLIC_BOOTSTRAP,
+  type PublisherSetting,
+  peerAddress,
+  plain,
+  publishers,
+  type RetentionRule,
+  rate,
+  retentionRule,
+  size,
+  wholeNumber,
+  yesNo
+} from './config-values.ts'
+import { LOG_LEVELS, type LogLevel } from './log.ts'
+
+/** Everything that can be set. Times are in milliseconds, sizes in bytes. */
+export interface Config {
+  readonly listen: HostPort
+  readonly data: string
+  readonly dnsServers: readonly string[]
+  readonly swarmListen: readonly string[]
+  readonly announce: readonly string[]
+  readonly seedListen: HostPort | undefined
+  readonly peers: readonly string[]
+  readonly routing: 'public' | 'none'
+  readonly bootstrap: readonly string[]
+  readonly delegatedRouters: readonly string[]
+  readonly provideInterval: number
+  readonly mdns: boolean
+  readonly relays: readonly string[]
+  readonly relayServer: boolean
+  readonly seed: 'published' | 'all' | 'none'
+  readonly uploadLimit: number | undefined
+  readonly downloadLimit: number | undefined
+  readonly maxPeers: number
+  readonly maxPeersPerAddress: number
+  readonly maxPeerRequests: number
+  readonly gatewayFetch: boolean
+  readonly allowPrivatePeers: boolean
+  readonly allowAnonymousPush: boolean
+  readonly hosts: readonly string[]
+  readonly pushBase: 'published' | 'empty'
+  readonly publishers: ReadonlyMap<string, PublisherSetting>
+  readonly publishAfter: number
+  readonly publishTimeout: number
+  readonly ipnsLifetime: number
+  readonly keepRoots: number
+  readonly gcGrace: number
+  readonly gcInterval: number | undefined
+  readonly cacheLimit: number | undefined
+  readonly storeLimit: number | undefined
+  readonly domainLimits: ReadonlyMap<string, number>
+  readonly retention: readonly RetentionRule[]
+  readonly diskReserve: number
+  readonly uploadExpiry: number
+  readonly checkAge: number
+  readonly dnsTimeout: number
+  readonly dialTimeout: number
+  readonly blockTimeout: number
+  readonly idleTimeout: number
+  readonly pullTimeout: number
+  readonly logLevel: LogLevel
+}
+
+/** A setting that cannot be used; the message names it, its value, and what is allowed. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+interface Row<T> {
+  readonly key: keyof Config
+  /** What the value looks like, for `--help` and for messages. */
+  readonly form: string
+  /** The default, as one would write it. */
+  readonly standard: string
+  readonly about: string
+  /** Reads a value; throws an Error that says what is wrong. */
+  readonly read: (text: string) => T
+}
+
+/** A row of the settings table, whatever it sets. */
+export type Setting = Row<unknown>
+
+/**
+ * The settings table: each has a flag (`--dns-servers`), an environment variable (`SEAWAY_DNS_SERVERS`)
+ * and a key in the settings file (`dnsServers`). README's table is generated from it.
+ */
+export const SETTINGS: readonly Setting[] = [
+  row(
+    'listen',
+    'HOST:PORT',
+    '127.0.0.1:5000',
+    'where the registry listens; port 0 picks a free one',
+    hostPort
+  ),
+  row(
+    'data',
+    'FOLDER',
+    '',
+    "where everything is kept; the platform's data folder + /seaway if not set",
+    (text) => (text === '' ? join(envPaths('seaway', { suffix: '' }).data) : text)
+  ),
+  row(
+    'dnsServers',
+    'HOST[:PORT],…',
+    '',
+    "name servers that are asked for TXT records; the system's if not set",
+    list(dnsServer)
+  ),
+  row(
+    'swarmListen',
+    'MULTIADDR,…',
+    '/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/tcp/4002/ws',
+    'where other gateways and IPFS nodes reach this one',
+    list(multiaddr)
+  ),
+  row(
+    'announce',
+    'MULTIADDR,…',
+    '',
+    'addresses to publish in ipfsnode= instead of those listened on',
+    list(multiaddr)
+  ),
+  row(
+    'peers',
+    'MULTIADDR,…',
+    '',
+    'peers to ask for roots that are asked for by CID, as ipfs/<root>/<image>',
+    list(multiaddr)
+  ),
+  row(
+    'seedListen',
+    'HOST:PORT',
+    '',
+    'a second HTTP port that serves /ipfs/… and nothing else, so that blocks can be public while the registry is not',
+    (text) => (text === '' ? undefined : hostPort(text))
+  ),
+  row(
+    'routing',
+    'public|none',
+    'none',
+    'whether to find and tell peers through the public IPFS network',
+    oneOf('public', 'none')
+  ),
+  row(
+    'bootstrap',
+    'MULTIADDR,…',
+    PUBLIC_BOOTSTRAP.join(','),
+    "with routing=public: where the DHT is entered; nothing for no DHT. The public network's if not set",
+    list(peerAddress)
+  ),
+  row(
+    'delegatedRouters',
+    'URL,…',
+    'https://delegated-ipfs.dev',
+    'with routing=public: HTTP services that are asked who has what, beside the DHT',
+    list(httpUrl)
+  ),
+  row(
+    'provideInterval',
+    'TIME',
+    '22h',
+    'with routing=public: how often the network is told again what is offered here; it forgets after 48h',
+    duration
+  ),
+  row(
+    'mdns',
+    'yes|no',
+    'no',
+    'find other gateways and IPFS nodes on the local network, and be found there',
+    yesNo
+  ),
+  row(
+    'relays',
+    'MULTIADDR,…',
+    '',
+    'relays through which this gateway can be reached behind a NAT: …/p2p/<peer id>',
+    list(peerAddress)
+  ),
+  row('relayServer', 'yes|no', 'no', 'pass on connections to gateways behind NATs that ask for it', yesNo),
+  row(
+    'seed',
+    'published|all|none',
+    'all',
+    'what peers can have from here: the trees of own domains with what they hold, everything in the store, or nothing',
+    oneOf('published', 'all', 'none')
+  ),
+  row(
+    'uploadLimit',
+    'SIZE',
+    '',
+    'bytes a second that go to peers, all together; no limit if not set',
+    optional(rate)
+  ),
+  row(
+    'downloadLimit',
+    'SIZE',
+    '',
+    'bytes a second that come from peers, all together; no limit if not set',
+    optional(rate)
+  ),
+  row('maxPeers', 'NUMBER', '300', 'connections with peers at a time', count),
+  row(
+    'maxPeersPerAddress',
+    'NUMBER',
+    '64',
+    'connections that peers at one IP address can have open here',
+    count
+  ),
+  row(
+    'maxPeerRequests',
+    'NUMBER',
+    '128',
+    'requests of peers for blocks and CARs that are answered at a time; more are told to come back',
+    count
+  ),
+  row(
+    'gatewayFetch',
+    'yes|no',
+    'no',
+    'let whoever asks for /ipfs/… have it fetched from other peers, instead of out of the store only',
+    yesNo
+  ),
+  row(
+    'allowPrivatePeers',
+    'yes|no',
+    'no',
+    'dial private, loopback and link-local addresses even when listening beyond loopback',
+    yesNo
+  ),
+  row('allowAnonymousPush', 'yes|no', 'no', 'let anyone push, even when listening beyond loopback', yesNo),
+  row('hosts', 'DOMAIN,…', '', 'domains that clients use as the host name of this gateway', list(plain)),
+  row(
+    'pushBase',
+    'published|empty',
+    'published',
+    "what a domain's first push here adds to: the root that the domain publishes, or nothing",
+    oneOf('published', 'empty')
+  ),
+  row(
+    'publishers',
+    'DOMAIN=WAY?OPTION=VALUE&…,…',
+    '',
+    'domains that are published by themselves after a push, and how: rfc2136, cloudflare, exec, or none with ipns=yes',
+    publishers
+  ),
+  row(
+    'publishAfter',
+    'TIME',
+    '5s',
+    'how long a domain must be quiet before its new root is published',
+    duration
+  ),
+  row('publishTimeout', 'TIME', '60s', 'deadline of a command that publishes', duration),
+  row(
+    'ipnsLifetime',
+    'TIME',
+    '48h',
+    'how long a signed IPNS record holds without this gateway; it signs a new one when half of that has passed',
+    duration
+  ),
+  row(
+    'keepRoots',
+    'NUMBER',
+    '5',
+    'how many published roots of a domain are kept with all that they hold, besides the current one',
+    wholeNumber
+  ),
+  row(
+    'gcGrace',
+    'TIME',
+    '1h',
+    'how long content that nothing names any more stays after it was pushed or used last',
+    duration
+  ),
+  row(
+    'gcInterval',
+    'TIME',
+    '',
+    'how often space is freed, and retention applied, without being asked; never if not set',
+    optional(duration)
+  ),
+  row(
+    'cacheLimit',
+    'SIZE',
+    '',
+    'how much of what was pulled from elsewhere is kept: what was used least lately goes first; all if not set',
+    optional(size)
+  ),
+  row(
+    'retention',
+    'GLOB PART…,…',
+    '',
+    'which tags stay, by repository: last=NUMBER, newer=TIME, match=GLOB; the rest go at every gc. The first rule that is for a repository counts',
+    list(retentionRule)
+  ),
+  row('diskReserve', 'SIZE', '64MB', 'disk space that is never used', size),
+  row('uploadExpiry', 'TIME', '24h', 'when an upload on which nothing happens is dropped', duration),
+  row(
+    'checkAge',
+    'TIME',
+    '1h',
+    'how long content that was read and checked is served without being checked again while its file stays as it is; 0s checks it at every read',
+    duration
+  ),
+  row(
+    'storeLimit',
+    'SIZE',
+    '',
+    'bytes of content that the store may hold: a push that does not fit is refused; no limit if not set',
+    optional(size)
+  ),
+  row(
+    'domainLimits',
+    'DOMAIN=SIZE,…',
+    '',
+    'bytes of content that a domain may hold, each blob once; * for every domain that is not named',
+    domainLimits
+  ),
+  row('dnsTimeout', 'TIME', '10s', 'deadline of a name lookup, all retries included', duration),
+  row('dialTimeout', 'TIME', '10s', 'deadline of a connection to a peer', duration),
+  row('blockTimeout', 'TIME', '10s', 'how long a peer may be silent while a block is wanted of it', duration),
+  row('idleTimeout', 'TIME', '60s', 'how long a client may be silent in the middle of a request', duration),
+  row(
+    'pullTimeout',
+    'TIME',
+    '60s',
+    'deadline for finding what a client asks for, before its first byte',
+    duration
+  ),
+  row(
+    'logLevel',
+    LOG_LEVELS.join('|'),
+    'warn',
+    'what is written to the log (stderr, one JSON object a line)',
+    oneOf(...LOG_LEVELS)
+  )
+]
+
+/** The command-line flag of a setting. */
+export function flagOf(setting: Setting): string {
+  return `--${setting.key.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`
+}
+
+/** The environment variable of a setting. */
+export function variableOf(setting: Setting): string {
+  return `SEAWAY_${setting.key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`
+}
+
+/** The environment variable that names the settings file. */
+export const FILE_VARIABLE = 'SEAWAY_CONFIG'
+
+/**
+ * Reads the settings: flags before environment before file before defaults. This is the only reader of
+ * the environment.
+ *
+ * @param flags values by the setting's key
+ * @throws {ConfigError}
+ */
+export function readConfig(options: {
+  flags: Partial<Record<string, string>>
+  env: NodeJS.ProcessEnv
+  file?: string
+}): Config {
+  const { flags, env } = options
+  const file = readFile(options.file ?? env[FILE_VARIABLE])
+  const variables = new Set([FILE_VARIABLE, ...SETTINGS.map(variableOf)])
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('SEAWAY_') && !variables.has(name)) {
+      throw new ConfigError(`${name} is not a setting; the settings are ${[...variables].join(', ')}`)
+    }
+  }
+  for (const key of Object.keys(file)) {
+    if (!SETTINGS.some((setting) => setting.key === key)) {
+      throw new ConfigError(
+        `'${key}' in the settings file is not a setting; the keys are ${SETTINGS.map((s) => s.key).join(', ')}`
+      )
+    }
+  }
+  const config: Record<string, unknown> = {}
+  for (const setting of SETTINGS) {
+    const sources: [string, string | undefined][] = [
+      [flagOf(setting), flags[setting.key]],
+      [variableOf(setting), env[variableOf(setting)]],
+      [`${setting.key} in the settings file`, file[setting.key]],
+      ['the default', setting.standard]
+    ]
+    const [source, text] = sources.find(([, value]) => value !== undefined) as [string, string]
+    try {
+      config[setting.key] = setting.read(text)
+    } catch (error) {
+      throw new ConfigError(`${source} is '${text}', but ${(error as Error).message} (${setting.form})`)
+    }
+  }
+  return check(config as unknown as Config)
+}
+
+/** Whether an address to listen on is reachable from this machine alone. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+}
+
+function check(config: Config): Config {
+  if (!isLoopback(config.listen.host) && !config.allowAnonymousPush) {
+    throw new ConfigError(
+      `SEAWAY_LISTEN is '${config.listen.host}:${config.listen.port}', which others can reach, and anyone could push there: ` +
+        'listen on 127.0.0.1, or set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes if that is meant'
+    )
+  }
+  if (config.mdns && !isLoopback(config.listen.host) && !config.allowPrivatePeers) {
+    throw new ConfigError(
+      'SEAWAY_MDNS is yes, but this gateway listens beyond loopback and so dials public addresses only: ' +
+        'set SEAWAY_ALLOW_PRIVATE_PEERS=yes if peers on the local network are meant'
+    )
+  }
+  return config
+}
+
+function readFile(path: string | undefined): Record<string, string> {
+  if (path === undefined || path === '') return {}
+  let parsed: unknown
+  try {
+    parsed = parseYaml(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new ConfigError(`the settings file ${path} cannot be read: ${(error as Error).message}`)
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+    throw new ConfigError(`the settings file ${path} must hold keys and values`)
+  }
+  return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, asText(value)]))
+}
+
+function asText(value: unknown): string {
+  if (Array.isArray(value)) return value.map(asText).join(',')
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
+  if (typeof value === 'object' && value !== null) return JSON.stringify(value)
+  return String(value)
+}
+
+function row<K extends keyof Config>(
+  key: K,
+  form: string,
+  standard: string,
+  about: string,
+  read: (text: string) => Config[K]
+): Setting {
+  return { key, form, standard, about, read }
+}
