@@ -1,0 +1,260 @@
+import { join } from 'node:path'
+import { controlPath, serveControl } from './cli/control.ts'
+import { type Config, isLoopback } from './config.ts'
+import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
+import { createApp } from './http/app.ts'
+import { listen, peerServer } from './http/server.ts'
+import { createTrustlessApp } from './http/trustless.ts'
+import {
+  createIpfs,
+  createLimiter,
+  createOffer,
+  createProvider,
+  createSeats,
+  type Ipfs,
+  type Limits,
+  type Provider
+} from './ipfs/index.ts'
+import type { Log } from './log.ts'
+import { RegistryError, reason } from './oci/errors.ts'
+import { operationsOf } from './operations.ts'
+import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
+import { openStore, type Store } from './store/index.ts'
+
+/** A gateway that runs. */
+export interface Gateway {
+  readonly listening: { readonly host: string; readonly port: number }
+  readonly registry: Registry
+  /** The multiaddrs of this gateway. */
+  addresses(): readonly string[]
+  /** Those that belong into a domain's `ipfsnode=`: ours, and those of others who hold what its tree began from. */
+  providersOf(domain: string): Promise<readonly string[]>
+  /** Ends everything in order; what was answered is on disk. */
+  stop(): Promise<void>
+}
+
+/** How long requests under way may go on after the gateway has been told to stop, in milliseconds. */
+const SHUTDOWN_GRACE = 5000
+
+/** A change of a tree reads at most a few directories; longer than this means that their source is lost. */
+const TREE_DEADLINE = 30_000
+
+/** The share of a look-up's time that an IPNS name may take: DNS, which led to it, needs the rest. */
+const NAME_SHARE = 0.8
+
+/** How long printing a new root waits for DNS to say who else has the tree, in milliseconds. */
+const PROVIDERS_DEADLINE = 2000
+
+/** How many addresses a domain's records name at most: as many as readers take. */
+const MAX_ADDRESSES = 16
+
+/** How long telling the network of one CID may take, in milliseconds: some twenty peers are found and told. */
+const PROVIDE_DEADLINE = 60_000
+
+/** How long a transfer whose clients have gone waits for them to come back, in milliseconds. Docker retries after 5 s, then 10. */
+const TRANSFER_LINGER = 20_000
+
+/** The rooms below HTTP and the command line, open. */
+export interface Rooms {
+  readonly config: Config
+  readonly log: Log
+  readonly store: Store
+  readonly ipfs: Ipfs
+  readonly discovery: Discovery
+  readonly registry: Registry
+  readonly provider: Provider
+  readonly limits: Limits
+}
+
+/**
+ * Opens the rooms over the data folder, whose owner this process then is, and has `stack` close them. The node
+ * listens where `swarmListen` says: a command that works alone gives it nothing to listen on.
+ */
+export async function openRooms(config: Config, log: Log, stack: AsyncDisposableStack): Promise<Rooms> {
+  const store = await openStore({
+    folder: config.data,
+    checkAgeMs: config.checkAge,
+    reserve: config.diskReserve
+  })
+  stack.defer(() => store.close())
+  const meters = createMeters({ store, log })
+  const limits = {
+    up: countedToPeers(createLimiter(config.uploadLimit), meters),
+    down: createLimiter(config.downloadLimit)
+  }
+  const offer = createOffer({ policy: config.seed, store, log })
+  stack.defer(() => offer.stop())
+  const ipfs = await createIpfs({
+    blockstore: store.blocks,
+    offer,
+    limits,
+    network: config,
+    datastore: store.datastore,
+    records: store.records,
+    listen: config.swarmListen,
+    announce: config.announce,
+    routing: config.routing,
+    allowDial: isLoopback(config.listen.host) || config.allowPrivatePeers ? 'any' : 'public',
+    log,
+    timeouts: { dialMs: config.dialTimeout, blockMs: config.blockTimeout, idleMs: config.idleTimeout }
+  }).catch(inUse('SEAWAY_SWARM_LISTEN', config.swarmListen.join(',')))
+  stack.defer(() => ipfs.stop())
+  const book = createIpnsBook({ records: store.records, log, now: Date.now })
+  const resolver = createIpnsResolver({ ipfs, book, timeoutMs: config.dnsTimeout * NAME_SHARE, log })
+  const discovery = createDiscovery({
+    servers: config.dnsServers,
+    log,
+    records: store.records,
+    timeoutMs: config.dnsTimeout,
+    resolveIpns: resolver.resolve
+  })
+  stack.defer(() => discovery.stop())
+  const registry = createRegistry({
+    names: { book, resolver, folder: join(config.data, 'keys'), lifetimeMs: config.ipnsLifetime },
+    store,
+    ipfs,
+    discovery,
+    settings: {
+      pushBase: config.pushBase,
+      treeDeadlineMs: TREE_DEADLINE,
+      transferLingerMs: TRANSFER_LINGER,
+      uploadExpiryMs: config.uploadExpiry,
+      peers: config.peers,
+      limits: { store: config.storeLimit, domains: config.domainLimits },
+      collect: {
+        keepRoots: config.keepRoots,
+        graceMs: config.gcGrace,
+        cacheLimit: config.cacheLimit,
+        intervalMs: config.gcInterval,
+        retention: config.retention
+      },
+      fetchForPeers: config.gatewayFetch,
+      publish: {
+        publishers: config.publishers,
+        dnsServers: config.dnsServers,
+        dnsTimeoutMs: config.dnsTimeout,
+        execTimeoutMs: config.publishTimeout,
+        afterMs: config.publishAfter
+      }
+    },
+    offer,
+    meters,
+    log
+  })
+  stack.defer(() => registry.stop())
+  const provider = createProvider({
+    routing: ipfs.routing,
+    offered: (signal) => registry.seeding.all(signal),
+    records: store.records,
+    intervalMs: config.provideInterval,
+    deadlineMs: PROVIDE_DEADLINE,
+    log
+  })
+  registry.seeding.tell(provider)
+  stack.defer(() => provider.stop())
+  return { config, log, store, ipfs, discovery, registry, provider, limits }
+}
+
+/** Puts the rooms together and starts them. What was started is stopped again when a later part fails. */
+export async function startGateway(config: Config, log: Log): Promise<Gateway> {
+  const stack = new AsyncDisposableStack()
+  try {
+    const rooms = await openRooms(config, log, stack)
+    const { ipfs, registry, provider, limits } = rooms
+    const stopping = new AbortController()
+    const terms = {
+      up: limits.up,
+      seats: createSeats(config.maxPeerRequests),
+      ...(config.gatewayFetch ? { fetchMs: config.pullTimeout } : {})
+    }
+    const app = createApp({
+      registry,
+      log,
+      hosts: config.hosts,
+      pullTimeoutMs: config.pullTimeout,
+      terms,
+      stopping: stopping.signal
+    })
+    const listening = await listen(app, {
+      ...config.listen,
+      idleMs: config.idleTimeout,
+      answerMs: config.pullTimeout,
+      log
+    }).catch(inUse('SEAWAY_LISTEN', `${config.listen.host}:${config.listen.port}`))
+    stack.defer(() => listening.stop(SHUTDOWN_GRACE))
+    const trustless = createTrustlessApp({ content: registry.content, log, terms, stopping: stopping.signal })
+    await ipfs.serveHttp(peerServer(trustless, config.idleTimeout))
+    const seed =
+      config.seedListen &&
+      (await listen(trustless, {
+        ...config.seedListen,
+        idleMs: config.idleTimeout,
+        maxConnections: config.maxPeers,
+        log
+      }))
+    if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
+    provider.start()
+    const control = await serveControl(controlPath(config.data), operationsOf(rooms), stopping.signal)
+    stack.defer(() => control.stop())
+    stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))
+    const providersOf = async (domain: string): Promise<readonly string[]> => {
+      const own = withSeed(ipfs.addresses(), seed)
+      const others = await registry.providers(domain, AbortSignal.timeout(PROVIDERS_DEADLINE))
+      return [...own, ...others.filter((address) => !address.includes(`/p2p/${ipfs.peerId}`))].slice(
+        0,
+        MAX_ADDRESSES
+      )
+    }
+    registry.publishing.announce(providersOf)
+    registry.ipns?.start()
+    await registry.autoPublisher.start()
+    const running = stack.move()
+    return {
+      listening,
+      registry,
+      addresses: () => withSeed(ipfs.addresses(), seed),
+      providersOf,
+      stop: () => running.disposeAsync()
+    }
+  } catch (error) {
+    await stack.disposeAsync()
+    throw error
+  }
+}
+
+/** Says what to do about an address that somebody else listens on. */
+function inUse(setting: string, value: string): (error: unknown) => never {
+  return (error) => {
+    if (!reason(error).includes('EADDRINUSE')) throw error
+    throw new RegistryError(
+      'UNAVAILABLE',
+      `${value} is in use already: stop what listens there, or set ${setting} to something else`,
+      {
+        cause: error
+      }
+    )
+  }
+}
+
+/**
+ * Addresses to publish, with those of the seed port: one beside each IP address that peers can reach. Announced
+ * addresses are the operator's own list, so nothing is added to them when they name an HTTP address already.
+ */
+function withSeed(
+  addresses: readonly string[],
+  seed: { host: string; port: number } | undefined
+): readonly string[] {
+  if (seed === undefined || addresses.some((address) => /\/https?(\/|$)/.test(address))) return addresses
+  const peer = addresses[0]?.split('/p2p/').at(-1)
+  const anywhere = seed.host === '0.0.0.0' || seed.host === '::'
+  const hosts = anywhere
+    ? // a relay's address is not ours
+      addresses
+        .filter((address) => !address.includes('/p2p-circuit'))
+        .map((address) => /^\/(?:ip4|ip6|dns[46]?)\/[^/]+/.exec(address)?.[0] ?? '')
+    : [`/${seed.host.includes(':') ? 'ip6' : 'ip4'}/${seed.host}`]
+  const extra = [...new Set(hosts)]
+    .filter((host) => host !== '')
+    .map((host) => `${host}/tcp/${seed.port}/http/p2p/${peer}`)
+  return [...extra, ...addresses]
+}

@@ -1,0 +1,45 @@
+import type { Operations } from './cli/index.ts'
+import type { Rooms } from './gateway.ts'
+import { RegistryError } from './oci/errors.ts'
+
+/** What commands can do, over the rooms of a gateway or of a command that works alone. */
+export function operationsOf({ registry, provider }: Rooms): Operations {
+  return {
+    async root({ domain: asked }) {
+      const { domain, root } = await registry.history.resolve(asked)
+      return { domain, root: root.toString() }
+    },
+    async provide({ now }, { signal, progress }) {
+      if (!now) return provider.status()
+      return provider.round({
+        signal,
+        progress: (done, total) => progress({ what: 'telling the network', done, total, unit: 'items' })
+      })
+    },
+    usage: ({ name }, { signal, progress }) =>
+      registry.usage(name, signal, (done) => progress({ what: 'repositories', done, unit: 'items' })),
+    verify: ({ rate, restart }, { signal, progress }) =>
+      registry.verification.run({ rate, restart }, signal, progress),
+    gc: (args, call) => registry.collect({ ...args, ...call }),
+    rm: (args, { signal }) => registry.images.remove(args, signal),
+    history: ({ domain }, { signal }) => registry.historyLog.list(domain, signal),
+    async restore({ domain, which }, { signal }) {
+      const { root } = await registry.historyLog.restore(domain, which, signal)
+      return { domain, root: root.toString() }
+    },
+    publish: (request, { signal, progress }) =>
+      registry.publishing.publish(request, { signal, report: progress }),
+    sync: (request, { signal }) => registry.sync(request, signal),
+    keys: () => namesOf(registry).keys(),
+    createKey: ({ domain }) => namesOf(registry).createKey(domain),
+    exportKey: ({ domain, format }) => namesOf(registry).exportKey(domain, format),
+    importKey: ({ domain, key }) => namesOf(registry).importKey(domain, key),
+    rotateKey: ({ domain }, { signal }) => namesOf(registry).rotateKey(domain, signal)
+  }
+}
+
+/** IPNS, which a registry may be without. @throws {RegistryError} UNSUPPORTED */
+function namesOf({ ipns }: Rooms['registry']): NonNullable<Rooms['registry']['ipns']> {
+  if (ipns === undefined) throw new RegistryError('UNSUPPORTED', 'IPNS is not available here')
+  return ipns
+}

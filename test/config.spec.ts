@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ConfigError, flagOf, readConfig, SETTINGS, variableOf } from '../src/config.ts'
+import { tempFolder } from './support/temp.ts'
+
+const read = (env: Record<string, string>, flags: Record<string, string> = {}, file?: string) =>
+  readConfig({ flags, env, ...(file === undefined ? {} : { file }) })
+
+describe('config', () => {
+  it('works with nothing set, on loopback', () => {
+    const config = read({})
+    assert.deepEqual(config.listen, { host: '127.0.0.1', port: 5000 })
+    assert.equal(config.routing, 'none')
+    assert.ok(config.data.endsWith('/seaway'))
+    assert.equal(config.uploadExpiry, 86_400_000)
+  })
+
+  it('takes flags before the environment before the file', async () => {
+    const folder = tempFolder()
+    const file = join(folder.path, 'seaway.yaml')
+    writeFileSync(
+      file,
+      'listen: "127.0.0.1:1"\nrouting: public\ndnsServers: [127.0.0.1:53, 127.0.0.2:53]\nallowPrivatePeers: true\n'
+    )
+    const config = read({ SEAWAY_LISTEN: '127.0.0.1:2', SEAWAY_CONFIG: file }, { listen: '127.0.0.1:3' })
+    assert.equal(config.listen.port, 3)
+    assert.equal(config.routing, 'public')
+    assert.deepEqual(config.dnsServers, ['127.0.0.1:53', '127.0.0.2:53'])
+    assert.equal(config.allowPrivatePeers, true)
+    assert.equal(read({ SEAWAY_LISTEN: '127.0.0.1:2' }, {}, file).listen.port, 2)
+    await folder.remove()
+  })
+
+  it('says which setting is wrong, its value, and what is allowed', async () => {
+    const folder = tempFolder()
+    const file = join(folder.path, 'bad.yaml')
+    writeFileSync(file, 'lisen: 1\n')
+    const cases: [Record<string, string>, RegExp][] = [
+      [{ SEAWAY_LISTEN: 'nonsense' }, /SEAWAY_LISTEN is 'nonsense'.*HOST:PORT/],
+      [{ SEAWAY_RELAYS: '/ip4/11.77.0.1/tcp/4001' }, /SEAWAY_RELAYS.*end in \/p2p\/<peer id>/],
+      [{ SEAWAY_UPLOAD_LIMIT: '1KiB' }, /SEAWAY_UPLOAD_LIMIT.*at least 64KiB/],
+      [{ SEAWAY_MAX_PEERS: '0' }, /SEAWAY_MAX_PEERS.*whole number from 1/],
+      [{ SEAWAY_DELEGATED_ROUTERS: 'ftp://x' }, /SEAWAY_DELEGATED_ROUTERS.*URLs like/],
+      [{ SEAWAY_SEED: 'some' }, /SEAWAY_SEED.*published, all, none/],
+      [
+        { SEAWAY_LISTEN: '0.0.0.0:5000', SEAWAY_ALLOW_ANONYMOUS_PUSH: 'yes', SEAWAY_MDNS: 'yes' },
+        /SEAWAY_MDNS is yes.*SEAWAY_ALLOW_PRIVATE_PEERS=yes/
+      ],
+      [{ SEAWAY_LISTEN: '127.0.0.1:70000' }, /65535/],
+      [{ SEAWAY_ROUTING: 'some' }, /SEAWAY_ROUTING is 'some'.*public, none/],
+      [{ SEAWAY_LOG_LEVEL: 'loud' }, /SEAWAY_LOG_LEVEL.*silent.*debug/],
+      [{ SEAWAY_DISK_RESERVE: '12' }, /500MB/],
+      [{ SEAWAY_DNS_TIMEOUT: '5' }, /500ms, 30s/],
+      [{ SEAWAY_SWARM_LISTEN: '127.0.0.1:4001' }, /\/ip4\/0\.0\.0\.0\/tcp\/4001/],
+      [{ SEAWAY_DNS_SERVERS: '127.0.0.1:53,not a server' }, /SEAWAY_DNS_SERVERS is '.*not a server'.*HOST/],
+      [{ SEAWAY_DNS_SERVERS: '127.0.0.1:70000' }, /SEAWAY_DNS_SERVERS.*65535/],
+      [{ SEAWAY_LISTN: 'x' }, /SEAWAY_LISTN is not a setting.*SEAWAY_LISTEN/],
+      [{ SEAWAY_CONFIG: file }, /'lisen'.*is not a setting.*listen/],
+      [{ SEAWAY_CONFIG: join(folder.path, 'none.yaml') }, /cannot be read/]
+    ]
+    for (const [env, message] of cases) {
+      assert.throws(
+        () => read(env),
+        (error) => error instanceof ConfigError && message.test(error.message),
+        JSON.stringify(env)
+      )
+    }
+    await folder.remove()
+  })
+
+  it('listens beyond loopback only if anonymous push is allowed in so many words', () => {
+    assert.throws(() => read({ SEAWAY_LISTEN: '0.0.0.0:5000' }), /SEAWAY_ALLOW_ANONYMOUS_PUSH=yes/)
+    assert.equal(
+      read({ SEAWAY_LISTEN: '0.0.0.0:5000', SEAWAY_ALLOW_ANONYMOUS_PUSH: 'yes' }).listen.host,
+      '0.0.0.0'
+    )
+    assert.equal(read({ SEAWAY_LISTEN: '[::1]:0' }).listen.host, '::1')
+  })
+
+  it('gives every setting a flag and a variable of its own', () => {
+    assert.equal(new Set(SETTINGS.map(flagOf)).size, SETTINGS.length)
+    assert.equal(new Set(SETTINGS.map(variableOf)).size, SETTINGS.length)
+    assert.ok(
+      SETTINGS.some(
+        (setting) => variableOf(setting) === 'SEAWAY_DNS_SERVERS' && flagOf(setting) === '--dns-servers'
+      )
+    )
+  })
+})
+
+describe('config: publishers', () => {
+  const read = (text: string) => readConfig({ flags: {}, env: { SEAWAY_PUBLISHERS: text } }).publishers
+
+  it('reads the short form, percent-encoding and all', () => {
+    const found = read('a.example=rfc2136?server=ns.example:53&key=/etc/a%2Cb.key&ipns=yes, B.example.=none')
+    assert.deepEqual([...found.keys()], ['a.example', 'b.example'])
+    assert.deepEqual(found.get('a.example'), {
+      way: 'rfc2136',
+      options: { server: 'ns.example:53', key: '/etc/a,b.key', ipns: 'yes' }
+    })
+    assert.deepEqual(found.get('b.example'), { way: 'none', options: {} })
+  })
+
+  it('reads the map of a settings file', () => {
+    const folder = tempFolder()
+    const file = join(folder.path, 'seaway.yaml')
+    writeFileSync(
+      file,
+      'publishers:\n  a.example: {dns: exec, command: "./go a=b, c", ipns: true}\n  b.example: none\n'
+    )
+    try {
+      const { publishers } = readConfig({ flags: {}, env: {}, file })
+      assert.deepEqual(publishers.get('a.example'), {
+        way: 'exec',
+        options: { command: './go a=b, c', ipns: 'yes' }
+      })
+      assert.deepEqual(publishers.get('b.example'), { way: 'none', options: {} })
+    } finally {
+      rmSync(folder.path, { recursive: true })
+    }
+  })
+
+  it('says what is wrong', () => {
+    for (const [text, message] of [
+      ['a.example', /'a.example' is not DOMAIN=WAY/],
+      ['local=none', /'local' is not a domain/],
+      ['a.example=rfc2136?key', /'key' is not OPTION=VALUE/],
+      ['a.example=exec?command=%zz', /% that encodes nothing/]
+    ] as const)
+      assert.throws(() => read(text), message)
+  })
+})
