@@ -1,0 +1,65 @@
+/** A TCP proxy that cuts connections in the middle of an answer, as a network does. */
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+
+/** A proxy that runs. */
+export interface CuttingProxy {
+  /** `127.0.0.1:<port>` */
+  readonly host: string
+  /** How many connections it has cut. */
+  readonly cuts: number
+  stop(): Promise<void>
+}
+
+/**
+ * Listens on 127.0.0.1 and passes everything on to `target` (`host:port`). A connection that carries more
+ * than `after` bytes of answers is cut, as long as there are `times` left: reset unless told to close it.
+ */
+export async function startCuttingProxy(options: {
+  target: string
+  after: number
+  times: number
+  how?: 'reset' | 'close'
+}): Promise<CuttingProxy> {
+  const [host = '', port = ''] = options.target.split(':')
+  const sockets = new Set<Socket>()
+  let cuts = 0
+  const server = createServer((client) => {
+    const upstream = connect({ host, port: Number(port) })
+    let passed = 0
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('close', () => sockets.delete(socket))
+      socket.on('error', () => {
+        client.destroy()
+        upstream.destroy()
+      })
+    }
+    client.pipe(upstream)
+    upstream.on('data', (chunk: Buffer) => {
+      passed += chunk.length
+      if (passed > options.after && cuts < options.times) {
+        cuts++
+        upstream.destroy()
+        const cut = () => (options.how === 'close' ? client.end() : client.resetAndDestroy())
+        client.write(chunk.subarray(0, chunk.length >> 1), cut)
+        return
+      }
+      if (!client.write(chunk)) {
+        upstream.pause()
+        client.once('drain', () => upstream.resume())
+      }
+    })
+    upstream.on('end', () => client.end())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    get cuts() {
+      return cuts
+    },
+    async stop() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    }
+  }
+}

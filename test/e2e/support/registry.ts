@@ -1,0 +1,73 @@
+/** Debian's docker-registry: the reference implementation, and the baseline of the benchmarks. */
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Daemon, freePort, spawnDaemon } from './daemon.ts'
+import { run } from './process.ts'
+
+/** What {@link startRegistry} starts. */
+export interface RegistryOptions {
+  /** The folder for its configuration and log. */
+  dir: string
+  /** The storage folder, `<dir>/storage` unless told: point it at any tree of Distribution's layout. */
+  storage?: string
+  port?: number
+  /** Ask for this user and password (HTTP Basic). */
+  user?: { name: string; password: string }
+  /** Be a pull-through cache of the registry with this URL. */
+  proxy?: string
+  signal?: AbortSignal
+}
+
+/** A registry that runs. */
+export interface Registry {
+  readonly port: number
+  /** `127.0.0.1:<port>`, as an image's name begins. */
+  readonly host: string
+  readonly url: string
+  readonly storage: string
+  readonly daemon: Daemon
+  stop(): Promise<void>
+}
+
+/** Starts docker-registry on 127.0.0.1 over a storage folder, with deleting allowed. */
+export async function startRegistry(options: RegistryOptions): Promise<Registry> {
+  const { dir, signal } = options
+  const storage = options.storage ?? join(dir, 'storage')
+  const port = options.port ?? (await freePort())
+  const host = `127.0.0.1:${port}`
+  await mkdir(dir, { recursive: true })
+  await mkdir(storage, { recursive: true })
+  const config: Record<string, unknown> = {
+    version: 0.1,
+    log: { level: 'info', accesslog: { disabled: false } },
+    storage: {
+      filesystem: { rootdirectory: storage },
+      delete: { enabled: true },
+      cache: { blobdescriptor: 'inmemory' }
+    },
+    http: { addr: host }
+  }
+  if (options.proxy !== undefined) config.proxy = { remoteurl: options.proxy }
+  if (options.user !== undefined) {
+    const path = join(dir, 'htpasswd')
+    const { stdout } = await run('htpasswd', ['-Bin', options.user.name], {
+      input: options.user.password,
+      signal
+    })
+    await writeFile(path, stdout)
+    config.auth = { htpasswd: { realm: 'registry', path } }
+  }
+  // YAML contains JSON.
+  await writeFile(join(dir, 'registry.yml'), JSON.stringify(config, undefined, 2))
+
+  const url = `http://${host}`
+  const daemon = await spawnDaemon({
+    name: 'registry',
+    command: 'docker-registry',
+    args: ['serve', join(dir, 'registry.yml')],
+    dir,
+    signal,
+    ready: async (within) => [200, 401].includes((await fetch(`${url}/v2/`, { signal: within })).status)
+  })
+  return { port, host, url, storage, daemon, stop: () => daemon.stop() }
+}
