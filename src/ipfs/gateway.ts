@@ -4,7 +4,7 @@ import type { Multiaddr } from '@multiformats/multiaddr'
 import type { CID } from 'multiformats/cid'
 import { chunksOf } from './chunks.ts'
 import type { DialPolicy } from './policy.ts'
-import { PeerFault } from './wants.ts'
+import { PeerBusy, PeerFault } from './wants.ts'
 import type { OpenWire } from './wire.ts'
 
 /** A trustless gateway that can be asked for CARs. */
@@ -26,7 +26,7 @@ export interface Gateway {
    * The blocks from `root` along `names`, the last one included, as the bytes of a CARv1; `undefined` when
    * the gateway says that it has no such path, which proves nothing.
    *
-   * @throws PeerFault as {@link Gateway.open} does.
+   * @throws PeerBusy when it says when it may be asked again, PeerFault for any other answer.
    */
   openPath(
     root: CID,
@@ -38,6 +38,19 @@ export interface Gateway {
 /** The media type of CARs. */
 export const CAR = 'application/vnd.ipld.car'
 const ACCEPT = `${CAR}; version=1; order=dfs; dups=y`
+
+/** Longer than this nobody's wish to be left alone counts. */
+const MOST_RETRY_MS = 30_000
+
+/**
+ * The milliseconds for which a 503 asks to be left alone, or `undefined` where it isn't one or doesn't say.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+ */
+export function retryAfter(status: number | undefined, value: string | undefined): number | undefined {
+  if (status !== 503 || value === undefined || !/^\d{1,6}$/.test(value)) return undefined
+  return Math.min(MOST_RETRY_MS, Number(value) * 1000)
+}
 
 /** How requests reach a gateway. */
 export interface GatewayOptions {
@@ -60,6 +73,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     const type = answer.headers['content-type'] ?? 'nothing'
     if (answer.statusCode === 404 || (answer.statusCode === 200 && type.startsWith(CAR))) return answer
     answer.destroy()
+    const retryMs = retryAfter(answer.statusCode, answer.headers['retry-after'])
+    if (retryMs !== undefined) throw new PeerBusy(retryMs)
     throw new PeerFault(`answered ${answer.statusCode} with ${type.slice(0, 80)}, not with a CAR`)
   }
 

@@ -1,9 +1,9 @@
 import type { CID } from 'multiformats/cid'
 import { type AnswerIntake, createAnswerIntake } from './answer.ts'
 import { type CarBlocksTo, type CarIntake, createCarIntake } from './car-intake.ts'
-import { CAR, type Gateway } from './gateway.ts'
+import { CAR, type Gateway, retryAfter } from './gateway.ts'
 import type { Limiter } from './limits.ts'
-import { PeerFault } from './wants.ts'
+import { PeerBusy, PeerFault } from './wants.ts'
 import type { Wire } from './wire.ts'
 
 /** A part of a file that a lane was asked for. */
@@ -56,9 +56,6 @@ export interface LaneOptions {
   onEnd(error: Error | undefined): void
 }
 
-/** How long a source that is busy is left alone at most, in milliseconds. */
-const MOST_RETRY_MS = 30_000
-
 /** Measures that are kept: one a tick. */
 const MARKS = 1200
 
@@ -89,8 +86,8 @@ export function openLane(options: LaneOptions): Lane {
   function createAnswers(): AnswerIntake {
     return createAnswerIntake({
       head({ status, headers }) {
-        busyMs = status === 503 ? retryAfter(headers.get('retry-after')) : undefined
-        if (busyMs !== undefined) throw new PeerFault('is busy')
+        busyMs = retryAfter(status, headers.get('retry-after'))
+        if (busyMs !== undefined) throw new PeerBusy(busyMs)
         const type = headers.get('content-type') ?? 'nothing'
         if (status !== 200 || !type.startsWith(CAR))
           throw new PeerFault(`answered ${status} with ${type.slice(0, 80)}, not with a CAR`)
@@ -237,10 +234,4 @@ export function openLane(options: LaneOptions): Lane {
 
   void connect()
   return lane
-}
-
-/** The milliseconds that a Retry-After header asks for. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
-function retryAfter(value: string | undefined): number | undefined {
-  if (value === undefined || !/^\d{1,6}$/.test(value)) return undefined
-  return Math.min(MOST_RETRY_MS, Number(value) * 1000)
 }

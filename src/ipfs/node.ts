@@ -152,6 +152,7 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
     },
     lied: ({ source }, what) => distrust(source, what),
     limitMs: timeouts.blockMs / 4,
+    busyMs: timeouts.blockMs,
     log
   })
   const files = {

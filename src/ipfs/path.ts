@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { decode } from '@ipld/dag-pb'
 import { LRUCache } from 'lru-cache'
 import type { CID } from 'multiformats/cid'
@@ -5,7 +6,7 @@ import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
 import { readCar } from './car.ts'
 import type { Gateway } from './gateway.ts'
-import { PeerFault } from './wants.ts'
+import { PeerBusy, PeerFault } from './wants.ts'
 
 const DAG_PB = 0x70
 
@@ -47,6 +48,8 @@ export interface PathsOptions {
   lied(gateway: Gateway, what: string): void
   /** For one gateway's answer, in milliseconds. */
   limitMs: number
+  /** For how long gateways that are busy are asked again, in milliseconds. */
+  busyMs: number
   log: Log
 }
 
@@ -57,7 +60,7 @@ export interface PathsOptions {
  *
  * @see https://specs.ipfs.tech/http-gateways/trustless-gateway/#dag-scope-request-query-parameter
  */
-export function createPaths({ keep, lied, limitMs, log }: PathsOptions): Paths {
+export function createPaths({ keep, lied, limitMs, busyMs, log }: PathsOptions): Paths {
   const resting = new LRUCache<string, true>({ max: 1024, ttl: REST_MS })
   const running = new Map<string, Promise<number>>()
 
@@ -96,12 +99,21 @@ export function createPaths({ keep, lied, limitMs, log }: PathsOptions): Paths {
     gateways: readonly Gateway[],
     signal: AbortSignal
   ): Promise<number> {
-    for (const gateway of gateways) {
+    const queue = gateways.map((gateway) => ({ gateway, at: 0 }))
+    const deadline = Date.now() + busyMs
+    for (const { gateway, at } of queue) {
       try {
+        if (at > 0) await delay(at - Date.now(), undefined, { signal })
         const limit = AbortSignal.timeout(limitMs)
         return await from(gateway, root, names, AbortSignal.any([signal, limit]))
       } catch (error) {
         signal.throwIfAborted()
+        const again = error instanceof PeerBusy ? Date.now() + error.retryMs : Number.POSITIVE_INFINITY
+        if (again < deadline) {
+          // after those that haven't been asked yet
+          queue.push({ gateway, at: again })
+          continue
+        }
         resting.set(gateway.name, true)
         if (error instanceof PeerFault && error.lie) lied(gateway, error.message)
         const path = `${root}/${names.join('/')}`

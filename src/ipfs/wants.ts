@@ -47,6 +47,17 @@ export class PeerFault extends Error {
   }
 }
 
+/** It serves as many as it may: not a failure, if it says when it can be asked again. */
+export class PeerBusy extends PeerFault {
+  /** Milliseconds until then. */
+  readonly retryMs: number
+
+  constructor(retryMs: number) {
+    super('is busy')
+    this.retryMs = retryMs
+  }
+}
+
 /** Single blocks from single peers. */
 export interface Wants {
   /**

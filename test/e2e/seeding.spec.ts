@@ -189,11 +189,14 @@ describe('seeding', function () {
       await restart({ SEAWAY_MAX_PEER_REQUESTS: '1', SEAWAY_LOG_LEVEL: 'info' })
       const http = `/ip4/127.0.0.1/tcp/${new URL(publisher.url).port}/http/p2p/${publisher.peers[0]?.split('/p2p/')[1]}`
       const through = await puller({}, [http])
-      // the way to the blob is looked up before anybody is in the way
-      assert.equal((await repository(through.url, `ipfs/${root}/app`).getManifest('1')).status, 200)
       const paths = async () =>
         (await publisher.logged()).filter(({ url }) => String(url).includes(`${digest.slice(7)}/data`)).length
-      await waitFor('the way to the blob to be read ahead', async () => (await paths()) > 0)
+      // the way to the blob is looked up before anybody is in the way: for as long as a client is there
+      await waitFor('the way to the blob to be read ahead', async () => {
+        const { status } = await repository(through.url, `ipfs/${root}/app`).getManifest('1')
+        assert.equal(status, 200)
+        return (await paths()) > 0
+      })
 
       const held = await new Promise<IncomingMessage>((resolve, reject) => {
         get(`${publisher.url}/ipfs/${root}?format=car`, resolve).on('error', reject)

@@ -51,6 +51,17 @@ describe('ipfs: sources that are busy', () => {
     )
   })
 
+  it('are asked again for a path, too, and not put aside for it', async () => {
+    const { store, asked, address } = await busy(1, '1')
+    const file = await addFile(store, content(2_500_000))
+    const { ipfs } = await startNode({ listen: [] })
+    const peers = await ipfs.connect([address], { signal: forever() })
+    assert.equal(await ipfs.path(file, [], { peers, signal: forever() }), 4)
+    assert.equal(asked.length, 2)
+    assert.equal(await ipfs.path(file, [], { peers, signal: forever() }), 4)
+    assert.equal(asked.length, 3)
+  })
+
   it('are failures like any other when they do not say when', async () => {
     const { store, asked, address } = await busy(1000, undefined)
     const file = await addFile(store, content(2_500_000))
