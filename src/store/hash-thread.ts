@@ -59,7 +59,6 @@ function start() {
     for (const { reject } of waiting.values()) reject(error)
     waiting.clear()
   }
-  worker.unref()
   worker.once('online', () => {
     online = true
   })
@@ -70,6 +69,8 @@ function start() {
     waiting.delete(answer.id)
     if (waiting.size === 0) worker.unref()
   })
+  // last, for listening to its messages counts as waiting for it
+  worker.unref()
   return {
     online: () => online,
     ask(question: Omit<Question, 'at' | 'share' | 'id'>, data: Uint8Array): Promise<Answer> {
