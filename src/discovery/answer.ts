@@ -62,12 +62,12 @@ function negative(status: 'nodata' | 'nxdomain', message: Message, name: string,
 
 /** Takes one step of the chain and answers where it leads. */
 function step(target: string, visited: string[]): string {
-  const chain = (): string => [...visited, target].join(' → ')
+  const chain = (): string => `${[...visited, target].join(' → ')}; the owner of ${visited[0]} has to mend it`
   const name = toDnsName(target)
   if (name === undefined)
     throw new RegistryError(
       'SOURCE_FAILED',
-      `the CNAME at ${visited.at(-1)} points to ${quote(target)}, no name`
+      `the CNAME at ${visited.at(-1)} points to ${quote(target)}, no name; its owner has to mend it`
     )
   if (visited.includes(name)) throw new RegistryError('SOURCE_FAILED', `CNAME loop: ${chain()}`)
   if (visited.length > MAX_CNAMES)

@@ -1,6 +1,7 @@
 import { isAbort, reason } from '../oci/errors.ts'
 import { ServerFailure, within } from './failure.ts'
-import { type Message, makeQuery, type Query } from './message.ts'
+import type { Https, HttpsServer } from './https.ts'
+import { extendedError, judge, type Message, makeQuery, makeSealedQuery, type Query } from './message.ts'
 import { addressOf, type Server } from './server.ts'
 import { exchangeTcp } from './tcp.ts'
 import { exchangeUdp, type UdpOutcome } from './udp.ts'
@@ -9,17 +10,19 @@ import { exchangeUdp, type UdpOutcome } from './udp.ts'
 const CONFIRM_MS = 1500
 
 /**
- * Asks one server for the TXT records of `name` (as from `toDnsName`): over UDP with 0x20 and EDNS, over
- * TCP when the answer is truncated or doubtful, without EDNS when the server refuses that. Only answers
- * that settle the question come back: NOERROR and NXDOMAIN.
+ * Asks one server for the TXT records of `name` (as from `toDnsName`): over HTTPS where it has a URL, else over
+ * UDP with 0x20 and EDNS, over TCP when the answer is truncated or doubtful, without EDNS when the server
+ * refuses that. Only answers that settle the question come back: NOERROR and NXDOMAIN.
  *
  * @throws ServerFailure for anything else; the signal's reason when that aborts
  */
 export async function askServer(
   server: Server,
   name: string,
-  { signal }: { signal: AbortSignal }
+  { https, signal }: { https: Https; signal: AbortSignal }
 ): Promise<Message> {
+  if (server.url !== undefined)
+    return settled(await askOverHttps({ ...server, url: server.url }, name, { https, signal }))
   const to = { address: await locate(server, signal), port: server.port }
   let message = await askOnce(server, to, name, signal)
   const refusesEdns = message.rcode === 'FORMERR' || message.rcode === 'NOTIMP'
@@ -28,6 +31,31 @@ export async function askServer(
     message = await askOnce(server, to, name, signal)
   }
   return settled(message)
+}
+
+async function askOverHttps(
+  server: HttpsServer,
+  name: string,
+  { https, signal }: { https: Https; signal: AbortSignal }
+): Promise<Message> {
+  const query = makeSealedQuery(name)
+  const { bytes, age } = await https.post(server, query.bytes, { signal })
+  const verdict = judge(bytes, query)
+  if (verdict.kind === 'case' && verdict.message !== undefined) return aged(verdict.message, age)
+  if (verdict.kind === 'answer') return aged(verdict.message, age)
+  if (verdict.kind === 'foreign') throw new ServerFailure('answered another question over HTTPS')
+  if (verdict.kind === 'truncated') throw new ServerFailure('truncated its answer over HTTPS')
+  throw new ServerFailure(
+    `sent a malformed answer over HTTPS${verdict.kind === 'malformed' ? ` (${verdict.why})` : ''}`
+  )
+}
+
+/** The time that an HTTP cache has had an answer is gone from its TTLs (RFC 8484 section 5.1). */
+function aged(message: Message, age: number): Message {
+  if (age === 0) return message
+  for (const record of [...(message.answers ?? []), ...(message.authorities ?? [])])
+    if ('ttl' in record) record.ttl = Math.max(0, (record.ttl ?? 0) - age)
+  return message
 }
 
 async function askOnce(
@@ -80,8 +108,10 @@ async function confirm(
 
 /** Refuses answers that settle nothing. */
 function settled(message: Message): Message {
-  if (message.rcode !== 'NOERROR' && message.rcode !== 'NXDOMAIN')
-    throw new ServerFailure(`answered ${message.rcode}`)
+  if (message.rcode !== 'NOERROR' && message.rcode !== 'NXDOMAIN') {
+    const why = extendedError(message)
+    throw new ServerFailure(`answered ${message.rcode}${why === undefined ? '' : ` (${why})`}`)
+  }
   const empty = message.rcode === 'NOERROR' && (message.answers?.length ?? 0) === 0
   // a referral: neither the zone's own server nor one that would go and ask it
   if (empty && !message.flag_aa && !message.flag_ra)

@@ -36,6 +36,10 @@ export interface Found {
   readonly expires: number
   /** The root is known, but the providers could not be looked up. */
   readonly partial: boolean
+  /** The name servers say that they validated every answer of the way with DNSSEC. */
+  readonly authenticated: boolean
+  /** Every step of the way: the domain, then where each link leads, `/ipns/…` and at last `/ipfs/…`. */
+  readonly chain: readonly string[]
 }
 
 /**
@@ -59,15 +63,17 @@ export async function follow(
 ): Promise<Found> {
   const { resolver, resolveIpns, signal, now, key } = options
   const visited: string[] = []
+  const chain: string[] = [domain]
   const providers = new Set<string>()
   const problems: string[] = []
   let expires = now() + DAY_MS
   let partial = false
+  let authenticated = true
   let link: Link =
     key === undefined ? { kind: 'domain', domain, path: '' } : { kind: 'key', name: key.name, path: '' }
 
   const visit = (name: string): void => {
-    const chain = [...visited, name].join(' → ')
+    const chain = `${[...visited, name].join(' → ')}; one of them has to lead to /ipfs/<CID> instead`
     if (visited.includes(name)) throw new RegistryError('SOURCE_FAILED', `dnslink loop: ${chain}`)
     if (visited.length >= MAX_HOPS)
       throw new RegistryError('SOURCE_FAILED', `more than ${MAX_HOPS} dnslinks in a row: ${chain}`)
@@ -84,6 +90,7 @@ export async function follow(
       for (const provider of step.providers) providers.add(provider)
       problems.push(...step.problems)
       partial ||= step.partial
+      authenticated &&= step.authenticated
       expires = Math.min(expires, step.expires, step.partial ? now() + PARTIAL_MS : DAY_MS + now())
       next = step.link
     } else {
@@ -95,6 +102,7 @@ export async function follow(
       expires = Math.min(expires, answer.expires ?? now() + IPNS_MS)
     }
     link = { ...next, path: joinPath(next.path, below) }
+    chain.push(pathOf(link))
   }
   return {
     root: link.root,
@@ -102,11 +110,20 @@ export async function follow(
     providers: [...providers].slice(0, MAX_PROVIDERS),
     problems: problems.slice(0, MAX_PROBLEMS),
     expires,
-    partial
+    partial,
+    authenticated,
+    chain
   }
 }
 
-interface Step extends Omit<Found, 'root' | 'path'> {
+/** A link as a content path. */
+function pathOf(link: Link): string {
+  const to =
+    link.kind === 'ipfs' ? `/ipfs/${link.root}` : `/ipns/${link.kind === 'domain' ? link.domain : link.name}`
+  return link.path === '' ? to : `${to}/${link.path}`
+}
+
+interface Step extends Omit<Found, 'root' | 'path' | 'chain'> {
   readonly link: Link
 }
 
@@ -138,7 +155,8 @@ async function readDomain(at: string, resolver: Resolver, signal: AbortSignal): 
     providers: peers.providers,
     problems,
     expires: Math.min(label.value.expires, own?.expires ?? label.value.expires),
-    partial: bare.status === 'rejected'
+    partial: bare.status === 'rejected',
+    authenticated: label.value.authenticated && own?.authenticated !== false
   }
 }
 
@@ -147,7 +165,13 @@ function missing(at: string, picked: ReturnType<typeof pickDnslink>, bare?: TxtA
   const seen = picked.problems.slice(0, 4).join('; ')
   const detail = { problems: picked.problems }
   if (picked.broken > 0)
-    return new RegistryError('SOURCE_FAILED', `the dnslink record of ${at} is of no use: ${seen}`, { detail })
+    return new RegistryError(
+      'SOURCE_FAILED',
+      `the dnslink record of ${at} is of no use: ${seen}; its owner has to publish it again`,
+      {
+        detail
+      }
+    )
   const wanted = `looked for TXT "dnslink=/ipfs/<CID>" at ${LABEL}${at} and ${at}`
   const shadowed =
     bare !== undefined && pickDnslink(bare.records, at).link !== undefined
@@ -181,9 +205,11 @@ async function askIpns(
   } catch (error) {
     signal.throwIfAborted()
     const code = isAbort(error) ? 'SOURCE_TIMEOUT' : 'SOURCE_FAILED'
-    throw new Outage(code, `the IPNS name ${name} of ${from} did not resolve: ${reason(error)}`, {
-      cause: error
-    })
+    throw new Outage(
+      code,
+      `the IPNS name ${name} of ${from} did not resolve: ${reason(error)}; its publisher has to publish it again, or to start their gateway`,
+      { cause: error }
+    )
   }
   const { path, expires, providers } =
     typeof found === 'string' ? { path: found, expires: undefined, providers: [] } : found

@@ -60,22 +60,24 @@ export function createLastGood(records: Pick<Records, 'get' | 'put'>, log: Log):
   }
 }
 
-function content({ root, path, providers }: Kept): string {
-  return JSON.stringify([root.toString(), path, providers])
+function content({ root, path, providers, authenticated }: Kept): string {
+  return JSON.stringify([root.toString(), path, providers, authenticated])
 }
 
-function encode({ root, path, providers, problems, expires, at }: Kept): Uint8Array {
-  return Buffer.from(JSON.stringify({ root: root.toString(), path, providers, problems, expires, at }))
+function encode({ root, path, providers, problems, authenticated, expires, at }: Kept): Uint8Array {
+  const facts = { root: root.toString(), path, providers, problems, authenticated, expires, at }
+  return Buffer.from(JSON.stringify(facts))
 }
 
 /** @throws Error for bytes that `encode` didn't write */
 function decode(bytes: Uint8Array): Kept {
   const value = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown>
-  const { root, path, providers, problems, expires, at } = value
+  const { root, path, providers, problems, authenticated, expires, at } = value
   if (typeof root !== 'string' || typeof path !== 'string') throw new Error('its root or path is missing')
   if (!isTexts(providers) || !isTexts(problems)) throw new Error('its providers or problems are no lists')
   if (typeof expires !== 'number' || typeof at !== 'number') throw new Error('its times are missing')
-  return { root: CID.parse(root), path, providers, problems, expires, at }
+  const kept = { root: CID.parse(root), path, providers, problems, expires, at, chain: [] }
+  return { ...kept, authenticated: authenticated === true }
 }
 
 function isTexts(value: unknown): value is string[] {

@@ -13,6 +13,10 @@ export interface Sight {
   readonly sets: readonly RecordSet[]
   /** Why it could not be asked. */
   readonly problem: string | undefined
+  /** How long it took, in milliseconds. */
+  readonly ms: number
+  /** Whether it says that it validated the answers with DNSSEC. */
+  readonly authenticated: boolean
 }
 
 /** Looks at the records of `names` through every configured name server at once; each answers for itself. */
@@ -34,17 +38,18 @@ async function lookAt(
   const { log, timeoutMs, signal } = options
   // one of its own, since its cache is as old as it is
   const resolver = createResolver({ servers: [server], log, timeoutMs })
+  const start = performance.now()
+  const since = (): number => performance.now() - start
   try {
-    const sets = await Promise.all(
-      names.map(async (name) => {
-        const { records, expires } = await resolver.txt(name, { signal })
-        const ttl = Math.max(0, Math.ceil((expires - Date.now()) / 1000))
-        return { name, records: records.map((text) => ({ text, ttl })) }
-      })
-    )
-    return { server, sets, problem: undefined }
+    const answers = await Promise.all(names.map((name) => resolver.txt(name, { signal })))
+    const sets = answers.map(({ records, expires }, i) => {
+      const ttl = Math.max(0, Math.ceil((expires - Date.now()) / 1000))
+      return { name: names[i] ?? '', records: records.map((text) => ({ text, ttl })) }
+    })
+    const authenticated = answers.every((answer) => answer.authenticated)
+    return { server, sets, problem: undefined, ms: since(), authenticated }
   } catch (error) {
-    return { server, sets: [], problem: reason(error) }
+    return { server, sets: [], problem: reason(error), ms: since(), authenticated: false }
   } finally {
     await resolver.stop()
   }

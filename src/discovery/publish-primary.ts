@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { within } from './failure.ts'
+import { createHttps } from './https.ts'
 import { addressOf, parseServer, type Server, serverList } from './server.ts'
 import { exchangeOverTcp } from './update-exchange.ts'
 import { encodeMessage, nameIn, readRecords, TYPE } from './wire.ts'
@@ -8,7 +9,8 @@ import { encodeMessage, nameIn, readRecords, TYPE } from './wire.ts'
 const RECURSION_DESIRED = 0x0100
 
 /**
- * The primary of the zone that holds `name`, as the zone's SOA names it; `servers` are asked in turn, over TCP.
+ * The primary of the zone that holds `name`, as the zone's SOA names it; `servers` are asked in turn, over TCP
+ * or HTTPS.
  *
  * @throws RegistryError SOURCE_FAILED when none of them tells
  * @see https://www.rfc-editor.org/rfc/rfc2136#section-4
@@ -22,8 +24,8 @@ export async function findPrimary(
     try {
       const message = encodeMessage({ id: randomInt(0x10000), opcode: 0, name, type: TYPE.SOA })
       message.writeUInt16BE(RECURSION_DESIRED, 2)
-      const answer = await within(options.timeoutMs, options.signal, async (signal) =>
-        exchangeOverTcp({ address: await addressOf(server, signal), port: server.port }, message, signal)
+      const answer = await within(options.timeoutMs, options.signal, (signal) =>
+        ask(server, message, { timeoutMs: options.timeoutMs, signal })
       )
       const soa = readRecords(answer).find((record) => record.type === TYPE.SOA)
       if (soa === undefined) problems.push(`${server.label} knows no SOA`)
@@ -37,4 +39,20 @@ export async function findPrimary(
     'SOURCE_FAILED',
     `could not find out which server is the primary of the zone of ${name} (${problems.join('; ')}): name it as server=`
   )
+}
+
+async function ask(
+  server: Server,
+  message: Buffer,
+  { timeoutMs, signal }: { timeoutMs: number; signal: AbortSignal }
+): Promise<Buffer> {
+  const { url } = server
+  if (url === undefined)
+    return exchangeOverTcp({ address: await addressOf(server, signal), port: server.port }, message, signal)
+  const https = createHttps({ timeoutMs })
+  try {
+    return (await https.post({ ...server, url }, message, { signal })).bytes
+  } finally {
+    https.stop()
+  }
 }

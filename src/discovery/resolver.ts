@@ -4,6 +4,7 @@ import { RegistryError } from '../oci/errors.ts'
 import { MAX_CNAMES, type Reading, readTxt } from './answer.ts'
 import { askServer } from './exchange.ts'
 import { Outage, quote, unlessAborted, within } from './failure.ts'
+import { createHttps } from './https.ts'
 import type { Message } from './message.ts'
 import { toDnsName } from './name.ts'
 import { NoAnswer, race } from './race.ts'
@@ -27,7 +28,7 @@ export interface TxtAnswer {
   readonly expires: number
   /** The resolver says that it validated every step with DNSSEC (the AD flag); as good as the way to it. */
   readonly authenticated: boolean
-  /** The server that gave the (last) answer, `host:port`. */
+  /** The server that gave the (last) answer, `host:port` or its URL. */
   readonly server: string
 }
 
@@ -45,11 +46,11 @@ export interface Resolver {
 }
 
 /**
- * Makes a resolver over UDP and TCP with a cache, which keeps answers for their TTL and absence for
+ * Makes a resolver over UDP, TCP and HTTPS with a cache, which keeps answers for their TTL and absence for
  * what the zone's SOA says (RFC 2308). Those who ask for the same name at once share one query, and none
  * of them can call it off for the others.
  *
- * @param options.servers `host`, `host:port`, `[IPv6]:port`; empty for the system's
+ * @param options.servers `host`, `host:port`, `[IPv6]:port`, `https://host/dns-query`; empty for the system's
  * @param options.timeoutMs for one name with all its CNAMEs
  * @throws Error for a server that cannot be read
  * @example
@@ -66,6 +67,7 @@ export function createResolver(options: {
 }): Resolver {
   const { log, timeoutMs, now = Date.now } = options
   const servers = serverList(options.servers)
+  const https = createHttps({ timeoutMs })
   const cache = new LRUCache<string, TxtAnswer>({
     maxSize: CACHE_BYTES,
     sizeCalculation: (answer) => answer.records.reduce((sum, record) => sum + 2 * record.length, 512)
@@ -76,14 +78,17 @@ export function createResolver(options: {
   async function ask(name: string, signal: AbortSignal): Promise<{ message: Message; server: string }> {
     try {
       const list = byHealth(servers(), now())
-      const won = await race(list, (server, rest) => askServer(server, name, rest), { signal, now })
+      const won = await race(list, (server, rest) => askServer(server, name, { ...rest, https }), {
+        signal,
+        now
+      })
       return { message: won.value, server: won.server.label }
     } catch (error) {
       if (!(error instanceof NoAnswer)) throw error
       log.debug({ name, servers: error.message }, 'no DNS server answered')
       throw new Outage(
         error.silent ? 'SOURCE_TIMEOUT' : 'SOURCE_FAILED',
-        `no DNS server could answer for TXT ${name}: ${error.message}`,
+        `no DNS server could answer for TXT ${name}: ${error.message}; try again, or name other servers in SEAWAY_DNS_SERVERS`,
         { cause: error }
       )
     }
@@ -104,7 +109,10 @@ export function createResolver(options: {
       const expires = now() + 1000 * Math.max(ttl, MIN_TTL)
       return { name, canonical, status, records, expires, authenticated, server }
     }
-    throw new RegistryError('SOURCE_FAILED', `the CNAMEs of ${name} do not end: ${visited.join(' → ')}`)
+    throw new RegistryError(
+      'SOURCE_FAILED',
+      `the CNAMEs of ${name} do not end: ${visited.join(' → ')}; its owner has to mend them`
+    )
   }
 
   function take(name: string): Promise<TxtAnswer> {
@@ -133,6 +141,7 @@ export function createResolver(options: {
     async stop() {
       stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is shutting down'))
       await Promise.allSettled(flights.values())
+      https.stop()
     }
   }
 }

@@ -7,7 +7,9 @@ import { unlessAborted } from './failure.ts'
 export interface Server {
   readonly host: string
   readonly port: number
-  /** `host:port`, as messages name it. */
+  /** Where it is asked over HTTPS. */
+  readonly url: URL | undefined
+  /** `host:port` or the URL, as messages name it. */
   readonly label: string
   /** It was silent or unreachable lately: asked after the others until then (epoch ms). */
   penalisedUntil: number
@@ -36,7 +38,31 @@ export function parseServer(text: string): Server {
   if (host === undefined || port < 1 || port > 65535) throw bad()
   if (parts?.[1] !== undefined && isIP(host) !== 6) throw bad()
   const label = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-  return { host, port, label, penalisedUntil: 0, foldsCase: false, refusesEdns: false }
+  return { host, port, url: undefined, label, penalisedUntil: 0, foldsCase: false, refusesEdns: false }
+}
+
+/**
+ * Reads what {@link parseServer} does, or the URL of a server that is asked over HTTPS.
+ *
+ * @throws Error naming the value and what is allowed
+ * @see https://www.rfc-editor.org/rfc/rfc8484
+ */
+export function parseResolver(text: string): Server {
+  const trimmed = text.trim()
+  if (!/^https:/i.test(trimmed)) return parseServer(trimmed)
+  const url = parseHttps(trimmed)
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  const port = Number(url.port === '' ? 443 : url.port)
+  return { host, port, url, label: url.href, penalisedUntil: 0, foldsCase: true, refusesEdns: false }
+}
+
+/** @throws Error naming the value and what is allowed */
+function parseHttps(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const plain = url !== undefined && !/[{}]|%7b/i.test(text) && url.username === '' && url.hash === ''
+  if (!plain || url.port === '0')
+    throw new Error(`DNS server ${JSON.stringify(text)}: expected https://host[:port]/dns-query`)
+  return url
 }
 
 /**
@@ -47,7 +73,7 @@ export function parseServer(text: string): Server {
  */
 export function serverList(configured: readonly string[]): () => Server[] {
   const known = new Map<string, Server>()
-  const fixed = configured.slice(0, MAX_SERVERS).map(parseServer)
+  const fixed = configured.slice(0, MAX_SERVERS).map(parseResolver)
   if (fixed.length > 0) return () => fixed
   return () => {
     const current = new SystemResolver().getServers().slice(0, MAX_SERVERS).map(parseServer)

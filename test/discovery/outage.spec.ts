@@ -91,7 +91,7 @@ describe('discovery: when DNS is down', () => {
     dns.behave('*', { rcode: 'SERVFAIL' })
     await assert.rejects(resolve(), {
       code: 'SOURCE_FAILED',
-      message: `no DNS server could answer for TXT _dnslink.example.com: ${dns.address} answered SERVFAIL`
+      message: `no DNS server could answer for TXT _dnslink.example.com: ${dns.address} answered SERVFAIL; try again, or name other servers in SEAWAY_DNS_SERVERS`
     })
     // for a moment the failure is the answer, and nobody is asked again
     dns.behave('*', undefined)
@@ -101,7 +101,7 @@ describe('discovery: when DNS is down', () => {
     dns.behave('*', { drop: true })
     await assert.rejects(resolve('other.test'), {
       code: 'SOURCE_TIMEOUT',
-      message: `no DNS server could answer for TXT _dnslink.other.test: ${dns.address} did not answer in time`
+      message: `no DNS server could answer for TXT _dnslink.other.test: ${dns.address} did not answer in time; try again, or name other servers in SEAWAY_DNS_SERVERS`
     })
   })
 

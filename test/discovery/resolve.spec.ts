@@ -44,7 +44,9 @@ describe('discovery: from a domain to its root', () => {
       providers: [NODE],
       expires: time.now() + 30_000,
       stale: false,
-      problems: []
+      problems: [],
+      authenticated: false,
+      chain: ['example.com', `/ipfs/${ROOT}`]
     })
     assert.equal(dns.queries.length, 2)
   })
@@ -108,7 +110,8 @@ describe('discovery: from a domain to its root', () => {
       status: 502,
       message:
         'the dnslink record of example.com is of no use: ' +
-        'TXT _dnslink.example.com "dnslink=/ipfs/QmNonsense": "QmNonsense" is not a CID'
+        'TXT _dnslink.example.com "dnslink=/ipfs/QmNonsense": "QmNonsense" is not a CID; ' +
+        'its owner has to publish it again'
     })
   })
 
@@ -142,7 +145,7 @@ describe('discovery: from a domain to its root', () => {
   it('ends loops and long chains of dnslinks with an error that shows them', async () => {
     dns.setTxt('_dnslink.a.test', ['dnslink=/ipns/b.test'])
     dns.setTxt('_dnslink.b.test', ['dnslink=/ipns/a.test'])
-    const message = 'dnslink loop: a.test → b.test → a.test'
+    const message = 'dnslink loop: a.test → b.test → a.test; one of them has to lead to /ipfs/<CID> instead'
     await assert.rejects(resolve('a.test'), { code: 'SOURCE_FAILED', message })
     for (let i = 0; i < 40; i += 1) dns.setTxt(`_dnslink.n${i}.test`, [`dnslink=/ipns/n${i + 1}.test`])
     await assert.rejects(resolve('n0.test'), { code: 'SOURCE_FAILED', message: /more than 8 dnslinks/ })

@@ -120,7 +120,7 @@ describe('discovery: TXT look-ups', () => {
       dns.setCname(names[1] as string, names[0] as string, { complete })
       await assert.rejects(txt(names[0] as string), {
         code: 'SOURCE_FAILED',
-        message: `CNAME loop: ${names.join(' → ')} → ${names[0]}`
+        message: `CNAME loop: ${names.join(' → ')} → ${names[0]}; the owner of ${names[0]} has to mend it`
       })
     }
     dns.setCname('self.test', 'self.test')

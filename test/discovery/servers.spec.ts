@@ -33,7 +33,7 @@ describe('discovery: servers that fail, lie or babble', () => {
       assert.deepEqual((await ask(make([dns.address, second.address]))).records, ['second'])
       await assert.rejects(ask(make([dns.address])), {
         code: 'SOURCE_FAILED',
-        message: `no DNS server could answer for TXT a.test: ${dns.address} answered ${rcode}`
+        message: `no DNS server could answer for TXT a.test: ${dns.address} answered ${rcode}; try again, or name other servers in SEAWAY_DNS_SERVERS`
       })
     })
   }
@@ -58,7 +58,7 @@ describe('discovery: servers that fail, lie or babble', () => {
     await assert.rejects(ask(make([dns.address, second.address], 700)), {
       code: 'SOURCE_TIMEOUT',
       status: 504,
-      message: `no DNS server could answer for TXT a.test: ${dns.address} did not answer in time; ${second.address} did not answer in time`
+      message: `no DNS server could answer for TXT a.test: ${dns.address} did not answer in time; ${second.address} did not answer in time; try again, or name other servers in SEAWAY_DNS_SERVERS`
     })
   })
 
@@ -227,6 +227,39 @@ describe('discovery: servers that fail, lie or babble', () => {
     })
     assert.deepEqual((await ask(make([dns.address, second.address]))).records, ['second'])
     await assert.rejects(ask(make([dns.address])), /sent a malformed answer/)
+  })
+
+  it('does not take a packet that was cut for a shorter record', async () => {
+    dns.behave('a.test', {
+      handler: (_query, { packet, send }) => {
+        const bytes = encode(packet)
+        send(bytes.subarray(0, bytes.length - 2))
+      }
+    })
+    assert.deepEqual((await ask(make([dns.address, second.address]))).records, ['second'])
+    await assert.rejects(ask(make([dns.address])), /sent a malformed answer \(a record is longer/)
+  })
+
+  it('says why a resolver failed, where it tells', async () => {
+    const because = (...data: number[]) => ({ code: 15, data: Buffer.from(data) })
+    const failing: [option: { code: number; data: Buffer }, says: string][] = [
+      [because(0, 6), 'answered SERVFAIL (DNSSEC bogus)'],
+      [
+        { code: 15, data: Buffer.from('\0\x07expired \x1b[1m') },
+        'answered SERVFAIL (signature expired "expired \\u001b[1m")'
+      ],
+      [because(0x30, 0x39), 'answered SERVFAIL (extended error 12345)'],
+      [because(0), 'answered SERVFAIL;']
+    ]
+    for (const [option, says] of failing) {
+      dns.behave('a.test', {
+        handler: (_query, { packet, send }) => {
+          const opt = { type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [option] }
+          send({ ...packet, flags: 2, answers: [], additionals: [opt as never] })
+        }
+      })
+      await assert.rejects(ask(make([dns.address])), (error: Error) => error.message.includes(says), says)
+    }
   })
 
   it('takes no harm from bytes changed at random', async function () {
