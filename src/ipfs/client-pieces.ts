@@ -2,7 +2,9 @@ import { readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { readFully } from '../store/files.ts'
 import type { BlobInfo, BlobWriter, ByteRange, Store } from '../store/index.ts'
-import type { Lent, Piece, Pieces } from './lend.ts'
+import type { Piece, Pieces } from '../store/piece-stream.ts'
+import { borrowWindow, WINDOW } from '../store/windows.ts'
+import type { Lent } from './lend.ts'
 import { tailOf } from './receive.ts'
 
 /** A blob that is arriving, as its readers see it. */
@@ -22,16 +24,6 @@ export interface Arrival {
   reached(reader: object, at: number): void
 }
 
-/** How much of the file is read at once for a client, in bytes. */
-const READ_WINDOW = 256 * 1024
-
-/** Buffers for that, which go round. */
-const spare: Buffer[] = []
-const MOST_SPARE = 64
-function giveBack(buffer: Buffer): void {
-  if (spare.length < MOST_SPARE) spare.push(buffer)
-}
-
 /** How far behind the writer the system surely still has the bytes in memory. */
 const FRESH = 16 * 1024 * 1024
 
@@ -44,10 +36,10 @@ function pieceOf(leaf: Lent, at: number, until: number): Piece {
   const data = leaf.data.subarray(at - leaf.offset, until - leaf.offset)
   const out = lentOut.get(leaf) ?? 0
   if (out === 0 && lentOut.size >= MOST_LENT) {
-    const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(READ_WINDOW)
-    const part = data.subarray(0, READ_WINDOW)
+    const { buffer, release } = borrowWindow()
+    const part = data.subarray(0, WINDOW)
     buffer.set(part)
-    return { data: buffer.subarray(0, part.length), release: () => giveBack(buffer) }
+    return { data: buffer.subarray(0, part.length), release }
   }
   lentOut.set(leaf, out + 1)
   leaf.hold()
@@ -84,15 +76,12 @@ export function readArrival(
   async function fromFile(until: number): Promise<Piece | undefined> {
     file ??= await open(arrival.writer.path, 'r').catch(() => undefined) // seen at the next turn
     if (file === undefined) return undefined
-    const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(READ_WINDOW)
-    const part = buffer.subarray(0, Math.min(READ_WINDOW, until - at))
+    const { buffer, release } = borrowWindow()
+    const part = buffer.subarray(0, Math.min(WINDOW, until - at))
     // what was written a moment ago is in the page cache: copying it takes less than handing it to a thread
     const fresh = arrival.writer.written - at < FRESH
     const read = fresh ? readSync(file.fd, part, 0, part.length, at) : await readFully(file, part, at)
-    return {
-      data: part.subarray(0, read),
-      release: () => giveBack(buffer)
-    }
+    return { data: part.subarray(0, read), release }
   }
 
   async function fromStore(info: BlobInfo): Promise<Uint8Array | undefined> {

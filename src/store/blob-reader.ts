@@ -3,16 +3,19 @@ import { LRUCache } from 'lru-cache'
 import { type Digest, splitDigest } from '../oci/digest.ts'
 import { type BlobInfo, type BlobRow, blobPath, sha256Of } from './blob-rows.ts'
 import type { CheckedFile, CheckedFiles } from './checked-files.ts'
+import { LEAF_SIZE } from './dag.ts'
 import { DamagedError, type OnDamage } from './damage.ts'
 import { type IndexDb, rowKey } from './index-db.ts'
 import { sha256Multihash } from './leaves.ts'
+import { type Piece, type Pieces, streamOf } from './piece-stream.ts'
 import { matches } from './small-blocks.ts'
+import { borrowWindow, mayReadAhead } from './windows.ts'
 
 /** Bytes of blobs, none of which goes out unchecked. */
 export interface BlobReader {
   /**
-   * The bytes from `start` to `end`, both included, as a stream with a bounded window; its first piece has been
-   * checked when this resolves.
+   * The bytes from `start` to `end`, both included, as a stream that holds at most two pieces (of 256 KiB, or a leaf
+   * where few are served), one being sent and one being read; its first piece has been checked when this resolves.
    *
    * @throws {DamagedError} and so may the stream
    */
@@ -26,9 +29,6 @@ export interface BlobReader {
   /** Nothing of the blob may stay in memory. */
   forget(digest: Digest): void
 }
-
-/** What a client's stream holds at most between disk and socket, in bytes (twice, while one is being sent). */
-const READ_WINDOW = 256 * 1024
 
 /** How many bytes of small blobs are kept in memory. */
 const MAX_SMALL = 16 * 1024 * 1024
@@ -79,7 +79,7 @@ export function createBlobReader(options: {
         await file.close()
         throw error
       }
-      return streamOf(file, start, end + 1)
+      return streamOf(piecesOf(file, start, end + 1))
     },
 
     async intact(blob) {
@@ -106,31 +106,48 @@ export function createBlobReader(options: {
   }
 }
 
-/* oxlint-disable promise/no-promise-in-callback, promise/no-callback-in-promise -- what a Readable is made of is called back */
-/** The bytes of [start, end) as a stream that closes its file. */
-function streamOf(file: CheckedFile, start: number, end: number): Readable {
+/** The bytes of [start, end). Where few are served, a piece is read while the one before is sent. */
+function piecesOf(file: CheckedFile, start: number, end: number): Pieces {
   let at = start
-  return new Readable({
-    highWaterMark: READ_WINDOW,
-    read() {
-      const length = Math.min(READ_WINDOW, end - at)
-      if (length === 0) {
-        this.push(null)
-        return
-      }
-      file.read(Buffer.allocUnsafeSlow(length), 0, length, at).then(
-        ({ buffer }) => {
-          at += length
-          this.push(buffer)
-        },
-        (error: Error) => this.destroy(error)
-      )
-    },
-    destroy(error, done) {
-      file.close().then(
-        () => done(error),
-        (failure: Error) => done(error ?? failure)
-      )
+  let closed = false
+  /** Read, and nobody's yet. */
+  let ahead: Promise<Piece | undefined> | undefined
+  /** What somebody waits for, whose it is then. */
+  let awaited: Promise<Piece | undefined> | undefined
+
+  async function read(): Promise<Piece | undefined> {
+    const position = at
+    if (position === end) return undefined
+    // up to where a leaf ends: what is read from one has to be checked there only
+    const wanted = Math.min(LEAF_SIZE - (position % LEAF_SIZE), end - position)
+    const { buffer, release } = borrowWindow(wanted)
+    const length = Math.min(wanted, buffer.length)
+    at += length
+    try {
+      await file.read(buffer, 0, length, position)
+      return { data: buffer.subarray(0, length), release }
+    } catch (error) {
+      release()
+      throw error
     }
-  })
+  }
+
+  return {
+    async next() {
+      awaited = ahead ?? read()
+      ahead = undefined
+      const piece = await awaited
+      if (!closed && piece !== undefined && mayReadAhead()) {
+        ahead = read()
+        ahead.catch(() => undefined) // told to whoever asks for it
+      }
+      return piece
+    },
+    async close() {
+      closed = true
+      const [unused] = await Promise.allSettled([ahead, awaited])
+      if (unused.status === 'fulfilled') unused.value?.release()
+      await file.close()
+    }
+  }
 }

@@ -1,8 +1,8 @@
 import { LEAF_SIZE } from './dag.ts'
 
-/** Buffers that go round, over all bodies: made as they are needed, as many as transfers may have read ahead and
- * writers under way. A taker that finds none gets one that is left to the collector. */
-const KEPT = 48
+/** Buffers that go round, over all bodies: made as they are needed, as many as transfers may have read ahead,
+ * writers under way and clients be served. A taker that finds none gets one that is left to the collector. */
+const KEPT = 60
 
 const spare: Buffer[] = []
 const numbers = new WeakMap<Uint8Array, number>()

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { lend, type Pieces, streamOf } from '../../src/ipfs/lend.ts'
+import { lend } from '../../src/ipfs/lend.ts'
+import { type Pieces, streamOf } from '../../src/store/piece-stream.ts'
 
 describe('ipfs: memory that is lent to a client', () => {
   /** Pieces that are overwritten when they are released. */
@@ -76,6 +78,35 @@ describe('ipfs: memory that is lent to a client', () => {
     await new Promise((resolve) => setImmediate(resolve))
     assert.equal(out.size, 0)
     assert.equal(closed(), 1)
+  })
+
+  it('comes back when the client goes before the first piece is sent, of which a part was read', async () => {
+    const { from, out } = pieces(5, 1_048_576)
+    const stream = streamOf(from)
+    await once(stream, 'readable')
+    const sink = new Writable({
+      write() {
+        this.destroy(new Error('gone'))
+      }
+    })
+    await assert.rejects(pipeline(stream, sink), /gone/)
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(out.size, 0)
+  })
+
+  it('comes back when the reader goes while a piece is being fetched', async () => {
+    const { from, out } = pieces(5, 1_048_576)
+    const fetched = Promise.withResolvers<void>()
+    const next = async () => {
+      await fetched.promise
+      return from.next()
+    }
+    const stream = streamOf({ ...from, next })
+    stream.read()
+    stream.destroy()
+    fetched.resolve()
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.equal(out.size, 0)
   })
 
   it('is free when the last one has let go of it', () => {
