@@ -1,12 +1,14 @@
 import http, { Agent, type IncomingMessage } from 'node:http'
 import https from 'node:https'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
-import { originOf } from './gateway.ts'
+import { originOf, retryAfter } from './gateway.ts'
 import { httpAgentFor } from './http-stream.ts'
 import type { DialPolicy } from './policy.ts'
+import { PeerBusy } from './wants.ts'
 
 /** A small answer of a peer's gateway; nothing about it is checked. */
 export interface SmallAnswer {
@@ -30,7 +32,8 @@ const MAX_PEERS = 16
 
 /**
  * Asks the HTTP gateways of peers (plain HTTP where an address says so, else over a libp2p stream) for
- * something small, all at once; answers come as they arrive, and whoever fails is passed over.
+ * something small, all at once; answers come as they arrive, whoever is busy is asked again when it says so, and
+ * whoever fails is passed over.
  */
 export function createAsk(options: {
   libp2p: Libp2p
@@ -89,12 +92,25 @@ export function createAsk(options: {
   }
 }
 
-function get(
-  from: string,
-  base: URL,
-  question: SmallQuestion,
-  how: { agent?: Agent; lookup?: DialPolicy['lookup'] }
-): Promise<SmallAnswer> {
+/** How a request gets to its peer. */
+interface How {
+  agent?: Agent
+  lookup?: DialPolicy['lookup']
+}
+
+/** Asks until the peer isn't busy any more; the question's signal says for how long. */
+async function get(from: string, base: URL, question: SmallQuestion, how: How): Promise<SmallAnswer> {
+  for (;;) {
+    try {
+      return await getOnce(from, base, question, how)
+    } catch (error) {
+      if (!(error instanceof PeerBusy)) throw error
+      await delay(error.retryMs, undefined, { signal: question.signal })
+    }
+  }
+}
+
+function getOnce(from: string, base: URL, question: SmallQuestion, how: How): Promise<SmallAnswer> {
   const { signal, maxBytes } = question
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error)
@@ -123,7 +139,9 @@ function get(
       })
       answer.on('end', () => {
         const type = answer.headers['content-type'] ?? ''
-        if (answer.statusCode === 200 && type.startsWith(question.accept))
+        const retryMs = retryAfter(answer.statusCode, answer.headers['retry-after'])
+        if (retryMs !== undefined) reject(new PeerBusy(retryMs))
+        else if (answer.statusCode === 200 && type.startsWith(question.accept))
           resolve({ from, bytes: Buffer.concat(chunks) })
         else reject(new Error(`answered ${answer.statusCode} with ${type.slice(0, 80)}`))
       })

@@ -59,11 +59,13 @@ export function createBlocks(options: {
   connected: () => readonly PeerId[]
   /** Peers that are about to be connected. */
   late: () => Promise<PeerId>[]
+  /** Milliseconds for which nobody is to deal with a peer. */
+  barredFor: (peer: PeerId) => number
   /** Whether to ask the routing as the last resort. */
   routed: boolean
   blockMs: number
 }): Blocks {
-  const { blockstore, wants, connected, late, routed, blockMs } = options
+  const { blockstore, wants, connected, late, barredFor, routed, blockMs } = options
   const demoted = new Map<string, number>()
 
   function order(named: readonly PeerId[]): PeerId[] {
@@ -82,15 +84,20 @@ export function createBlocks(options: {
     end: AbortSignal,
     signal: AbortSignal
   ): Promise<Uint8Array> {
+    const barredMs = barredFor(peer)
+    if (barredMs > 0)
+      throw new PeerFault(`isn't asked for another ${Math.ceil(barredMs / 1000)} s, for it has flooded us`)
     const start = Date.now()
+    const demote = () => demoted.set(peer.toString(), Date.now() + DEMOTED_MS)
+    /** Its time was up when another was faster: that would cost as much again with every block. */
+    const late = () => Date.now() - start >= blockMs / 4
     try {
-      const bytes = await wants.ask(cid, peer, { signal: end, silenceMs: blockMs })
-      demoted.delete(peer.toString())
+      const { bytes, itself } = await wants.ask(cid, peer, { signal: end, silenceMs: blockMs })
+      if (itself) demoted.delete(peer.toString())
+      else if (late()) demote()
       return bytes
     } catch (error) {
-      // one whose time was up when another was faster would cost that time again with every block
-      const failed = end.aborted ? Date.now() - start >= blockMs / 4 : true
-      if (failed && !signal.aborted) demoted.set(peer.toString(), Date.now() + DEMOTED_MS)
+      if (!signal.aborted && (!end.aborted || late())) demote()
       throw error
     }
   }

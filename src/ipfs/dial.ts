@@ -21,7 +21,24 @@ export interface Dialler {
    * whose connection is so new that its protocols may not be known yet.
    */
   late(): Promise<PeerId>[]
+  /**
+   * Dials one address by itself, even when its peer is connected already.
+   *
+   * @throws NotDialled where the policy refuses it, OtherPeer where another peer answers; what libp2p throws; the
+   * signal's reason
+   */
+  alone(address: Multiaddr, signal: AbortSignal): Promise<PeerId>
   stop(): void
+}
+
+/** The policy refuses an address, or its peer is left alone for now. */
+export class NotDialled extends Error {
+  override readonly name = 'NotDialled'
+}
+
+/** Another peer than the address names has answered there. */
+export class OtherPeer extends Error {
+  override readonly name = 'OtherPeer'
 }
 
 /** The peer id at the end of an address, if it has one. */
@@ -44,10 +61,12 @@ interface Dial {
 export function createDialler(options: {
   libp2p: Libp2p
   policy: DialPolicy
+  /** Milliseconds for which nobody is to deal with a peer; 0 unless given. */
+  barredFor?: (id: string) => number
   dialMs: number
   log: Log
 }): Dialler {
-  const { libp2p, policy, dialMs, log } = options
+  const { libp2p, policy, barredFor = () => 0, dialMs, log } = options
   const self = libp2p.peerId.toString()
   const dials = new Map<string, Dial>()
   const underWay = new Set<Promise<PeerId>>()
@@ -62,7 +81,10 @@ export function createDialler(options: {
 
   async function dial(address: Multiaddr, id: string | undefined, signal: AbortSignal): Promise<PeerId> {
     const refused = await policy.refusal(address)
-    if (refused !== undefined) throw new Error(`not dialled: ${refused}`)
+    if (refused !== undefined) throw new NotDialled(`not dialled: ${refused}`)
+    const barredMs = id === undefined ? 0 : barredFor(id)
+    if (barredMs > 0)
+      throw new NotDialled(`not dialled for another ${Math.ceil(barredMs / 1000)} s, for it has flooded us`)
     signal.throwIfAborted()
     // a /dnsaddr record holds addresses of many peers, and only the peer id says which are wanted
     // and a relay wants to know whom to connect us with
@@ -71,7 +93,7 @@ export function createDialler(options: {
     const answered = connection.remotePeer.toString()
     if (id === undefined || answered === id) return connection.remotePeer
     await connection.close().catch((error: Error) => connection.abort(error))
-    throw new Error(`answered as another peer, ${answered}`)
+    throw new OtherPeer(`answered as another peer, ${answered}`)
   }
 
   async function joined(address: Multiaddr, id: string | undefined, signal: AbortSignal): Promise<PeerId> {
@@ -107,6 +129,8 @@ export function createDialler(options: {
 
   return {
     stop: () => stopped.abort(new Error('the node is stopping')),
+
+    alone: (address, signal) => dial(address, peerOf(address), AbortSignal.any([signal, stopped.signal])),
 
     late() {
       const fresh = libp2p.getConnections().filter(({ timeline }) => Date.now() - timeline.open < dialMs)
@@ -196,7 +220,7 @@ function refusal(failed: readonly Failure<string>[], dialMs: number, cause: unkn
   const late = failed.length > 0 && failed.every(({ error }) => timedOut(error))
   const list = failed.map(
     ({ candidate, error }) =>
-      `${candidate} (${timedOut(error) ? `no answer within ${dialMs} ms` : why(error)})`
+      `${candidate} (${timedOut(error) ? `no answer within ${dialMs} ms` : why(error, candidate)})`
   )
   const text = list.length > 0 ? list.join(', ') : 'no address was given'
   return new RegistryError(late ? 'SOURCE_TIMEOUT' : 'SOURCE_FAILED', `no peer could be reached: ${text}`, {
@@ -208,6 +232,12 @@ function timedOut(error: unknown): boolean {
   return error instanceof Error && error.name === 'TimeoutError'
 }
 
-function why(error: unknown): string {
-  return error instanceof AggregateError ? error.errors.map(why).join('; ') : reason(error)
+function why(error: unknown, address = ''): string {
+  if (error instanceof AggregateError) return error.errors.map((one) => why(one, address)).join('; ')
+  // libp2p's own words are about 'valid addresses', of which there was one
+  if (error instanceof Error && error.name === 'NoValidAddressesError')
+    return address.startsWith('/p2p/')
+      ? 'no address of this peer is known'
+      : 'not a way that is spoken here: TCP, WebSocket and HTTP are'
+  return reason(error)
 }

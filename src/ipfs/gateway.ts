@@ -2,6 +2,7 @@ import http, { type Agent, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import type { CID } from 'multiformats/cid'
+import { certificateFault } from './certificate-fault.ts'
 import { chunksOf } from './chunks.ts'
 import type { DialPolicy } from './policy.ts'
 import { PeerBusy, PeerFault } from './wants.ts'
@@ -39,8 +40,9 @@ export interface Gateway {
 export const CAR = 'application/vnd.ipld.car'
 const ACCEPT = `${CAR}; version=1; order=dfs; dups=y`
 
-/** Longer than this nobody's wish to be left alone counts. */
+/** Longer than this nobody's wish to be left alone counts, and whoever says 'at once' isn't asked in a tight loop. */
 const MOST_RETRY_MS = 30_000
+const LEAST_RETRY_MS = 100
 
 /**
  * The milliseconds for which a 503 asks to be left alone, or `undefined` where it isn't one or doesn't say.
@@ -49,7 +51,7 @@ const MOST_RETRY_MS = 30_000
  */
 export function retryAfter(status: number | undefined, value: string | undefined): number | undefined {
   if (status !== 503 || value === undefined || !/^\d{1,6}$/.test(value)) return undefined
-  return Math.min(MOST_RETRY_MS, Number(value) * 1000)
+  return Math.min(MOST_RETRY_MS, Math.max(LEAST_RETRY_MS, Number(value) * 1000))
 }
 
 /** How requests reach a gateway. */
@@ -131,7 +133,7 @@ function head(
     }
     request.on('error', (error) => {
       done()
-      reject(error)
+      reject(certificateFault(error))
     })
     request.once('close', done)
     request.once('response', (answer) => {

@@ -19,6 +19,10 @@ export interface HealthBook {
   delivered(source: string, bytes: number, ms: number): void
   failed(source: string): void
   lied(source: string): void
+  /** It has done harm: nobody is to deal with it while it rests. */
+  bar(source: string): void
+  /** Milliseconds for which nobody is to deal with it. */
+  barredFor(source: string): number
   /** Whether it had better be left alone for now, while there are others. */
   resting(source: string): boolean
   /**
@@ -41,6 +45,7 @@ interface Entry {
   speed: number
   lastSeen: number
   restsUntil: number
+  barredUntil: number
 }
 
 /** An empty book, for the 1024 sources used last. */
@@ -50,7 +55,7 @@ export function createHealthBook(): HealthBook {
   function entry(source: string): Entry {
     let found = entries.get(source)
     if (found === undefined) {
-      found = { failures: 0, lies: 0, speed: 0, lastSeen: 0, restsUntil: 0 }
+      found = { failures: 0, lies: 0, speed: 0, lastSeen: 0, restsUntil: 0, barredUntil: 0 }
       entries.set(source, found)
     }
     return found
@@ -74,6 +79,11 @@ export function createHealthBook(): HealthBook {
       entry(source).lies++
       failed(source)
     },
+    bar(source) {
+      failed(source)
+      entry(source).barredUntil = entry(source).restsUntil
+    },
+    barredFor: (source) => Math.max(0, (entries.peek(source)?.barredUntil ?? 0) - Date.now()),
     resting: (source) => (entries.get(source)?.restsUntil ?? 0) > Date.now(),
     order(sources, { name, guess }) {
       const now = Date.now()

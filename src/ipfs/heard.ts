@@ -28,10 +28,11 @@ export function createHeard(health: Pick<HealthBook, 'delivered'>, down: Limiter
         await down.take(guess, how.signal)
         let came = 0
         try {
-          const bytes = await wants.ask(cid, peer, how)
-          came = bytes.length
+          const answer = await wants.ask(cid, peer, how)
+          if (!answer.itself) return answer
+          came = answer.bytes.length
           health.delivered(peer.toString(), 0, 1)
-          return bytes
+          return answer
         } finally {
           down.giveBack(guess - came)
         }

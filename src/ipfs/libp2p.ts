@@ -2,7 +2,7 @@ import { bootstrap } from '@libp2p/bootstrap'
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr } from '@libp2p/dcutr'
 import { identify } from '@libp2p/identify'
-import type { Libp2p, MultiaddrConnection, PrivateKey } from '@libp2p/interface'
+import type { Libp2p, MultiaddrConnection, PeerId, PrivateKey } from '@libp2p/interface'
 import { kadDHT, removePrivateAddressesMapper, removePublicAddressesMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -54,7 +54,7 @@ export const QUIET: Network = {
 /** What the composition needs to know. */
 export interface Libp2pSettings {
   privateKey: PrivateKey
-  datastore: NonNullable<Libp2pOptions['datastore']>
+  datastore?: NonNullable<Libp2pOptions['datastore']>
   listen: readonly string[]
   announce: readonly string[]
   routing: 'public' | 'none'
@@ -62,6 +62,8 @@ export interface Libp2pSettings {
   network?: Network
   neighbours?: Neighbours | undefined
   policy: DialPolicy
+  /** Whether nobody is to deal with that peer; nobody is unless given. */
+  barred?: (peer: PeerId) => boolean
   /** Whether private addresses may be dialled, so that a DHT of the local network is of use. */
   local?: boolean
   /** Keeps places at relays. */
@@ -79,7 +81,7 @@ export interface Libp2pSettings {
  */
 export async function composeLibp2p(settings: Libp2pSettings): Promise<Libp2p> {
   const { privateKey, datastore, listen, announce, network = QUIET, policy, dialMs } = settings
-  const { neighbours, keeper } = settings
+  const { neighbours, keeper, barred = () => false } = settings
   // the TCP transport hands its options on to net.connect, which takes more than their type says
   const dialOpts = { lookup: policy.lookup } as TCPSocketOptions
   const routed = settings.routing === 'public' && network.bootstrap.length > 0
@@ -96,7 +98,7 @@ export async function composeLibp2p(settings: Libp2pSettings): Promise<Libp2p> {
   const node: Libp2p = await createLibp2p({
     start: false,
     privateKey,
-    datastore,
+    ...(datastore && { datastore }),
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp({ dialOpts }), webSockets(), circuitRelayTransport()],
     connectionEncrypters: [tls(), noise()],
@@ -106,7 +108,10 @@ export async function composeLibp2p(settings: Libp2pSettings): Promise<Libp2p> {
     peerDiscovery: routed ? [bootstrap({ list: [...network.bootstrap] })] : [],
     connectionGater: {
       denyDialMultiaddr: async (address) => (await policy.refusal(address)) !== undefined,
-      denyInboundConnection: async (connection) => crowded(connection)
+      denyDialPeer: barred,
+      denyInboundConnection: async (connection) => crowded(connection),
+      denyInboundEncryptedConnection: barred,
+      denyOutboundEncryptedConnection: barred
     },
     // a link that is busy with our own blocks answers pings late: that is no reason to cut it
     connectionMonitor: { abortConnectionOnPingFailure: false },

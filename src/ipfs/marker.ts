@@ -18,9 +18,10 @@ export interface Marker {
    * Marks the blocks below `root` that are in the store, down to those below which all is marked already.
    * What isn't here is passed over; a later walk finds it if it has come by then.
    *
+   * @param afresh goes through all of it again, whatever is marked: marks below may have gone
    * @throws the signal's reason
    */
-  mark(root: CID): Promise<void>
+  mark(root: CID, afresh?: boolean): Promise<void>
 }
 
 /** Makes the marker. One walk at a time; its memory is the path that it is on, and the blocks it remembers. */
@@ -32,7 +33,7 @@ export function createMarker(options: {
   const { blocks, marks, signal } = options
 
   return {
-    async mark(root) {
+    async mark(root, afresh = false) {
       const batch = new Map<string, [Uint8Array, Mark]>()
       const seen = new Map<string, boolean>()
 
@@ -60,7 +61,7 @@ export function createMarker(options: {
 
       async function look(cid: CID, depth: number): Promise<boolean> {
         if (depth > MAX_DEPTH) return false
-        if ((await marks.of(cid)) === 'all') return true
+        if (!afresh && (await marks.of(cid)) === 'all') return true
         if (cid.code !== DAG_PB) {
           const here = await blocks.has(cid)
           if (here) await set(cid.multihash.bytes, 'all')

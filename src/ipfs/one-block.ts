@@ -1,4 +1,5 @@
 import type { CID } from 'multiformats/cid'
+import { RegistryError } from '../oci/errors.ts'
 import type { Blocks, Fetched } from './blocks.ts'
 import type { Gateway } from './gateway.ts'
 import type { Paths } from './path.ts'
@@ -14,17 +15,20 @@ export function createOneBlock(options: {
   blocks: Blocks
   paths: Paths
   gateways: (peers: readonly PeerId[]) => readonly Gateway[]
+  /** HTTP addresses of theirs that the dial policy forbids, in words. */
+  refusals: (peers: readonly PeerId[]) => readonly string[]
   recent: (cid: CID) => Fetched | undefined
   isConnected: (peer: PeerId) => boolean
 }): (cid: CID, peers: readonly PeerId[], signal: AbortSignal) => Promise<Fetched> {
-  const { blocks, paths, gateways, recent, isConnected } = options
+  const { blocks, paths, gateways, refusals, recent, isConnected } = options
 
   async function overHttp(
     cid: CID,
     peers: readonly PeerId[],
-    signal: AbortSignal
+    signal: AbortSignal,
+    failed: (gateway: Gateway, why: string) => void
   ): Promise<Fetched | undefined> {
-    const came = await paths.fetch(cid, [], { gateways: gateways(peers), signal, anyway: true })
+    const came = await paths.fetch(cid, [], { gateways: gateways(peers), signal, anyway: true, failed })
     if (came === 0) return undefined
     const bytes = await blocks.local(cid, signal)
     return recent(cid) ?? (bytes && { bytes, local: true })
@@ -32,15 +36,21 @@ export function createOneBlock(options: {
 
   return async (cid, peers, signal) => {
     const connected = peers.some(isConnected)
-    const early = peers.length > 0 && !connected ? await overHttp(cid, peers, signal) : undefined
+    const said: string[] = []
+    const failed = ({ name }: Gateway, why: string): void => void said.push(`${name} ${why}`)
+    const early = peers.length > 0 && !connected ? await overHttp(cid, peers, signal, failed) : undefined
     if (early !== undefined) return early
     try {
       return await blocks.fetch(cid, { peers, signal })
     } catch (error) {
       signal.throwIfAborted()
-      const late = connected ? await overHttp(cid, peers, signal) : undefined
-      if (late === undefined) throw error
-      return late
+      const late = connected ? await overHttp(cid, peers, signal, failed) : undefined
+      if (late !== undefined) return late
+      said.push(...refusals(peers))
+      if (!(error instanceof RegistryError) || said.length === 0) throw error
+      // of peers that have nothing but an HTTP address, bitswap knows only that it can't reach them
+      const all = connected ? `${error.message}; ${said.join('; ')}` : `block ${cid}: ${said.join('; ')}`
+      throw new RegistryError(error.code, all, { cause: error })
     }
   }
 }

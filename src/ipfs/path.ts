@@ -36,6 +36,8 @@ export interface Paths {
       signal: AbortSignal
       /** Ask all of them, also those that could not do it a moment ago: there is no other way. */
       anyway?: boolean
+      /** Told of each gateway that gave nothing of use, and why. */
+      failed?: (gateway: Gateway, why: string) => void
     }
   ): Promise<number>
 }
@@ -97,7 +99,8 @@ export function createPaths({ keep, lied, limitMs, busyMs, log }: PathsOptions):
     root: CID,
     names: readonly string[],
     gateways: readonly Gateway[],
-    signal: AbortSignal
+    signal: AbortSignal,
+    failed: (gateway: Gateway, why: string) => void
   ): Promise<number> {
     const queue = gateways.map((gateway) => ({ gateway, at: 0 }))
     const deadline = Date.now() + busyMs
@@ -105,7 +108,9 @@ export function createPaths({ keep, lied, limitMs, busyMs, log }: PathsOptions):
       try {
         if (at > 0) await delay(at - Date.now(), undefined, { signal })
         const limit = AbortSignal.timeout(limitMs)
-        return await from(gateway, root, names, AbortSignal.any([signal, limit]))
+        const came = await from(gateway, root, names, AbortSignal.any([signal, limit]))
+        if (came === 0) failed(gateway, "doesn't have it")
+        return came
       } catch (error) {
         signal.throwIfAborted()
         const again = error instanceof PeerBusy ? Date.now() + error.retryMs : Number.POSITIVE_INFINITY
@@ -115,6 +120,7 @@ export function createPaths({ keep, lied, limitMs, busyMs, log }: PathsOptions):
           continue
         }
         resting.set(gateway.name, true)
+        failed(gateway, reason(error))
         if (error instanceof PeerFault && error.lie) lied(gateway, error.message)
         const path = `${root}/${names.join('/')}`
         log.debug({ gateway: gateway.name, path, cause: reason(error) }, 'no blocks of a path')
@@ -124,14 +130,14 @@ export function createPaths({ keep, lied, limitMs, busyMs, log }: PathsOptions):
   }
 
   return {
-    async fetch(root, names, { gateways, signal, anyway }) {
+    async fetch(root, names, { gateways, signal, anyway, failed = () => {} }) {
       const key = `${root}/${names.join('/')}`
       const joined = running.get(key)
       // one that was joined and was given up by who began it is no answer: block by block then
       if (joined !== undefined) return joined.catch(() => 0)
       const able = gateways.filter(({ name }) => !resting.has(name)).slice(0, MAX_ASKED)
       const others = anyway === true ? gateways.filter((gateway) => !able.includes(gateway)) : []
-      const work = ask(root, names, [...able, ...others], signal).finally(() => running.delete(key))
+      const work = ask(root, names, [...able, ...others], signal, failed).finally(() => running.delete(key))
       running.set(key, work)
       return work
     }

@@ -15,8 +15,12 @@ export type SeedPolicy = 'published' | 'all' | 'none'
 export interface Offer extends CarBlocks {
   readonly policy: SeedPolicy
   has(cid: CID): Promise<boolean>
-  /** A tree of our own has this root now: it and all below it are offered. */
-  include(root: CID): void
+  /**
+   * A tree of our own has this root now: it and all below it are offered.
+   *
+   * @param afresh believes no mark on the way: a collection may have taken some below
+   */
+  include(root: CID, afresh?: boolean): void
   stop(): Promise<void>
 }
 
@@ -56,11 +60,11 @@ export function createOffer(options: {
     has: async (cid) => (await offers(cid)) && blocks.has(cid),
     find: async (cid) => ((await offers(cid)) ? blocks.find(cid) : undefined),
     openFile: async (root, leaf) => ((await offers(root)) ? blocks.openFile(root, leaf) : undefined),
-    include(root) {
+    include(root, afresh = false) {
       if (policy !== 'published' || stopped.signal.aborted) return
       const before = marking ?? Promise.resolve()
       const mine = before
-        .then(() => marker.mark(root))
+        .then(() => marker.mark(root, afresh))
         .catch((error: unknown) => {
           if (!stopped.signal.aborted)
             log.error({ root: root.toString(), err: reason(error) }, 'a tree could not be marked as offered')

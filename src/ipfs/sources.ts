@@ -37,6 +37,8 @@ export interface Sources {
   gateways(peers: readonly PeerId[], addresses: readonly string[], first?: readonly PeerId[]): Gateway[]
   /** The same without dialling anybody: streams only to peers that are connected. */
   ready(peers: readonly PeerId[]): Gateway[]
+  /** HTTP addresses of these peers that the dial policy forbids, each with the reason. */
+  refusals(peers: readonly PeerId[]): readonly string[]
   /** HTTP addresses that are remembered of a peer, without its id. */
   known(peer: PeerId): readonly string[]
   stop(): void
@@ -47,7 +49,7 @@ export function createSources(options: {
   libp2p: Libp2p
   policy: DialPolicy
   timeouts: Timeouts
-  health: Pick<HealthBook, 'order'>
+  health: Pick<HealthBook, 'order' | 'barredFor'>
   log: Log
 }): Sources {
   const { libp2p, policy, timeouts, health, log } = options
@@ -55,11 +57,18 @@ export function createSources(options: {
   const plain = new Agent({ keepAlive: true, maxSockets: 16 })
   const secure = new SecureAgent({ keepAlive: true, maxSockets: 16 })
 
+  /** Why the policy keeps an HTTP address from being asked, where that can be told from the address. */
+  function refusalOf(text: string): string | undefined {
+    const address = parse(text)
+    const base = address && originOf(address)
+    return base && policy.hostRefusal(base.hostname.replace(/^\[|\]$/g, ''))
+  }
+
   function overHttp(text: string): Gateway | undefined {
     const address = parse(text)
     const base = address && originOf(address)
     if (base === undefined) return undefined
-    const refused = policy.hostRefusal(base.hostname.replace(/^\[|\]$/g, ''))
+    const refused = refusalOf(text)
     if (refused !== undefined) {
       log.debug({ address: text }, `gateway not used: ${refused}`)
       return undefined
@@ -88,7 +97,7 @@ export function createSources(options: {
     const texts = new Set([...addresses, ...known])
     const plain = [...texts].flatMap((text) => overHttp(text) ?? [])
     const guesses = new Map(plain.map((gateway) => [gateway, HTTP_SPEED]))
-    const all = [...plain, ...streams.map(overStream)]
+    const all = [...plain, ...streams.map(overStream)].filter(({ source }) => health.barredFor(source) === 0)
     const guess = (gateway: Gateway) => guesses.get(gateway) ?? STREAM_SPEED
     return health.order(all, { name: ({ name }) => name, guess }).slice(0, MAX_GATEWAYS)
   }
@@ -129,6 +138,14 @@ export function createSources(options: {
         [],
         peers.filter((peer) => libp2p.getConnections(peer).length > 0)
       ),
+
+    refusals: (peers) =>
+      peers
+        .flatMap((peer) => addressesOf.get(peer.toString()) ?? [])
+        .flatMap((text) => {
+          const why = refusalOf(text)
+          return why === undefined ? [] : [`${text} is not asked: ${why}`]
+        }),
 
     known: (peer) => addressesOf.get(peer.toString()) ?? [],
 

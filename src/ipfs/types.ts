@@ -3,6 +3,7 @@ import type { PeerId } from '@libp2p/interface'
 import type { CID } from 'multiformats/cid'
 import type { SmallAnswer, SmallQuestion } from './ask.ts'
 import type { Health } from './health.ts'
+import type { Probe } from './probe.ts'
 import type { Routing } from './routing.ts'
 
 export type { PeerId } from '@libp2p/interface'
@@ -145,6 +146,9 @@ export interface Ipfs {
 
   /** How the sources used lately have behaved: peers by their ids, gateways by their addresses too. */
   health(): readonly Health[]
+
+  /** Tries single addresses and ways of content, for who wants to know which of them work. */
+  readonly probe: Probe
 
   /** Closes every connection and ends every wait. */
   stop(): Promise<void>

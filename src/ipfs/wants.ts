@@ -58,6 +58,13 @@ export class PeerBusy extends PeerFault {
   }
 }
 
+/** A block that came while one peer was asked for it. */
+export interface Came {
+  bytes: Uint8Array
+  /** That peer sent it. Otherwise another one did, who had been asked as well, and it deserves no credit. */
+  itself: boolean
+}
+
 /** Single blocks from single peers. */
 export interface Wants {
   /**
@@ -65,17 +72,29 @@ export interface Wants {
    * (anything wanted that it sends counts as a sign of life, as the blocks before this one share its
    * link), or sent a block that nobody had asked for, which is what a wrong block looks like.
    */
-  ask(cid: CID, peer: PeerId, options: { signal: AbortSignal; silenceMs: number }): Promise<Uint8Array>
+  ask(cid: CID, peer: PeerId, options: { signal: AbortSignal; silenceMs: number }): Promise<Came>
   /** The block from whichever connected or routed peer sends it first. */
   askAll(cid: CID, options: { signal: AbortSignal }): Promise<Uint8Array>
   /** When the peer last sent a block that was wanted; 0 if never. */
   heardOf(peer: PeerId): number
+  /** Ends the wait for everything that this peer was asked for. */
+  giveUp(peer: PeerId, fault: PeerFault): void
+}
+
+/** What {@link createWants} is made from. */
+export interface WantsOptions {
+  bitswap: Bitswap
+  libp2p: Libp2p
+  /** Told of a peer that sent a block which nobody had asked for. */
+  lied(peer: PeerId, what: string): void
+  /** Told of the bytes of a block that the peer had been asked for, each time that it had been. */
+  earned(peer: PeerId, bytes: number): void
 }
 
 /** Signs of life prolong a want up to this many times `silenceMs`. */
 const MOST_SILENCES = 8
 
-type Outcome = { block: Uint8Array } | { fault: Error }
+type Outcome = { block: Uint8Array; from: string } | { fault: Error }
 
 /** A block that one peer was asked for, and who waits for it. */
 interface Want {
@@ -85,15 +104,14 @@ interface Want {
 }
 
 /** Listens to the node's bitswap; one for the life of the node. */
-export function createWants(
-  bitswap: Bitswap,
-  libp2p: Libp2p,
-  lied: (peer: PeerId, what: string) => void = () => {}
-): Wants {
+export function createWants({ bitswap, libp2p, lied, earned }: WantsOptions): Wants {
   const outbox = createOutbox(bitswap.network, libp2p)
   const wants = new Map<string, Want>()
   const heard = new LRUCache<string, number>({ max: 1024 })
-  const asked = new LRUCache<string, true>({ max: 65_536 })
+  /** Blocks that anybody was asked for, and whether everybody was. */
+  const asked = new LRUCache<string, 'one' | 'all'>({ max: 65_536 })
+  /** How often a peer may still send a block, by the name of its want. */
+  const owed = new LRUCache<string, number>({ max: 65_536 })
 
   const settle = (matches: (want: Want) => boolean, outcome: Outcome) => {
     for (const want of wants.values()) {
@@ -105,15 +123,22 @@ export function createWants(
   bitswap.wantList.addEventListener('block', ({ detail: { sender, cid, block } }) => {
     const key = keyOf(cid)
     const id = sender.toString()
-    if (!asked.has(key)) {
+    const whom = asked.get(key)
+    if (whom === undefined) {
       const what = `sent a block that nobody had asked for (${cid.toString()})`
       failAll(id, new PeerFault(what, { lie: true }))
       lied(sender, what)
       return
     }
-    heard.set(id, Date.now())
+    const name = `${id} ${key}`
+    const due = owed.get(name) ?? Number(whom === 'all')
+    owed.set(name, Math.max(0, due - 1))
+    if (due > 0) {
+      heard.set(id, Date.now())
+      earned(sender, block.length)
+    }
     // whoever sent it, it is the block: those who asked another peer for it have it now as well
-    settle((want) => want.key === key, { block })
+    settle((want) => want.key === key, { block, from: id })
   })
   bitswap.wantList.addEventListener('presence', ({ detail: { sender, cid, has } }) => {
     if (has) return
@@ -132,7 +157,8 @@ export function createWants(
     want.waiting.add(answer)
     if (!wants.has(name)) {
       wants.set(name, want)
-      asked.set(key, true)
+      if (!asked.has(key)) asked.set(key, 'one')
+      owed.set(name, (owed.get(name) ?? 0) + 1)
       outbox.want(peer, cid).catch((error: Error) => {
         const fault = new PeerFault(`can't be asked: ${error.message}`, { cause: error })
         for (const each of want.waiting) each({ fault })
@@ -149,8 +175,10 @@ export function createWants(
   return {
     heardOf: (peer) => heard.get(peer.toString()) ?? 0,
 
+    giveUp: (peer, fault) => failAll(peer.toString(), fault),
+
     askAll(cid, options) {
-      asked.set(keyOf(cid), true)
+      asked.set(keyOf(cid), 'all')
       return bitswap.want(cid, options)
     },
 
@@ -163,7 +191,7 @@ export function createWants(
           clearTimeout(timer)
           signal.removeEventListener('abort', onAbort)
           leave()
-          if ('block' in outcome) resolve(outcome.block)
+          if ('block' in outcome) resolve({ bytes: outcome.block, itself: outcome.from === peer.toString() })
           else reject(outcome.fault)
         }
         const onAbort = () => answer({ fault: signal.reason as Error })

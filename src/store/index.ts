@@ -105,7 +105,9 @@ export async function openStore(options: {
   const { folder } = options
   const incomingFolder = join(folder, 'incoming')
   const blobFolder = join(folder, 'blobs')
-  await makeFolder(incomingFolder)
+  // LevelDB would let others look in: the index holds this node's key
+  for (const path of [incomingFolder, join(folder, 'index'), join(folder, 'datastore')])
+    await makeFolder(path)
   const db = await openIndexDb(join(folder, 'index'))
   const datastore = new LevelDatastore(join(folder, 'datastore'))
   try {

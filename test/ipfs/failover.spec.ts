@@ -62,23 +62,25 @@ describe('ipfs: peers that fail', () => {
     'sends a wrong block': {
       does: async () => content(1000),
       says: /nobody had asked for/,
-      code: 'SOURCE_FAILED'
+      code: 'SOURCE_FAILED',
+      timeouts: PATIENT
     },
     'falls silent': {
       does: () => new Promise<never>(() => {}),
       says: /sent nothing for 400 ms/,
-      code: 'SOURCE_TIMEOUT'
+      code: 'SOURCE_TIMEOUT',
+      timeouts: HASTY
     }
   } as const
 
-  for (const [what, { does, says, code }] of Object.entries(misdeeds)) {
+  for (const [what, { does, says, code, timeouts }] of Object.entries(misdeeds)) {
     function misbehave({ store }: TestNode): void {
       let served = 0
       store.serving = async () => (++served > 3 ? does() : undefined)
     }
 
     it(`a peer that ${what} in mid-file gives way to the next one`, async () => {
-      const { bad, good, client, both } = await trio()
+      const { bad, good, client, both } = await trio({ ...PATIENT, blockMs: 2000 })
       const bytes = content(6 * MiB)
       const root = await sameFile([bad, good], bytes)
       misbehave(bad)
@@ -88,7 +90,7 @@ describe('ipfs: peers that fail', () => {
     })
 
     it(`a peer that ${what} in mid-file and is the only one ends it with ${code}, by name`, async () => {
-      const [only, client] = await Promise.all([startNode(), startNode({ listen: [], timeouts: HASTY })])
+      const [only, client] = await Promise.all([startNode(), startNode({ listen: [], timeouts })])
       const peers = await client.ipfs.connect(only.ipfs.addresses(), { signal: forever() })
       const root = await sameFile([only], content(6 * MiB))
       misbehave(only)
@@ -101,6 +103,19 @@ describe('ipfs: peers that fail', () => {
       })
     })
   }
+
+  it('a peer that says nothing costs its time once, and not with every block', async () => {
+    const { bad, good, client, both } = await trio(PATIENT)
+    // more than a message may hold, so nothing leaves
+    bad.store.serving = async () => Buffer.alloc(5 * MiB)
+    for (let i = 0; i < 6; i++) {
+      const root = await sameFile([bad, good], content(1000 + i))
+      await client.ipfs.block(root, { peers: both, signal: forever() })
+    }
+    assert.equal(bad.store.reads.length, 1)
+    const health = client.ipfs.health().find(({ source }) => source === bad.ipfs.peerId)
+    assert.equal(health?.lastSeen ?? 0, 0, 'what another one sent is not to its credit')
+  })
 
   it('a peer without the block says so, and the next one is asked', async () => {
     const { good, client, both, first } = await trio(PATIENT)
