@@ -1,21 +1,15 @@
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
-import { createBlockMemory } from './block-memory.ts'
+import { createDeliveries } from './deliveries.ts'
 import type { Gateway } from './gateway.ts'
 import { type Lane, openLane, type Segment } from './lane.ts'
 import type { Limiter } from './limits.ts'
 import { createPace, TICK_MS } from './pace.ts'
 import type { Presence } from './presence.ts'
-import { before, createQueue, type Waiter } from './queue.ts'
+import { createQueue, type Waiter } from './queue.ts'
 import { createShares, SHARED_SEGMENT } from './shares.ts'
 import { PeerFault } from './wants.ts'
-
-const RAW = 0x55
-
-/** Bytes of blocks that nobody needs which a gateway may send in a row (nodes above the first leaf, blocks
- * that are here already) before it is given up. */
-const MAX_UNWANTED = 256 * 1024 * 1024
 
 /** A file's blocks out of CAR streams, handed to whoever asks for them. */
 export interface Feed {
@@ -58,13 +52,6 @@ export interface FeedOptions {
   log: Log
 }
 
-/** A block on its way. */
-interface Arriving {
-  waiter: Waiter
-  cid: CID
-  block: Uint8Array
-}
-
 /**
  * Makes the feed of one file. It opens its first lane when the first block is needed, and reads on only
  * while somebody waits, so that the consumer's pace is the stream's.
@@ -80,25 +67,19 @@ export function createFeed(options: FeedOptions): Feed {
   const left = [...options.gateways]
   const queue = createQueue(() => plan())
   const lanes: Lane[] = []
-  const arriving = new Map<Lane, Arriving>()
-  /** Those whose block has come and is being hashed. */
-  const checking = new Set<Waiter>()
-  const unwanted = new WeakMap<Lane, number>()
-  /** Blocks that may come though nobody waits for them: inner nodes that were given out, blocks that are here. */
-  const passed = new Set<string>()
   /** Segments of which less is wanted now than was asked for. */
   const cut = new WeakSet<Segment>()
   /** Gateways that go before the others. */
   const preferred = new Set<Gateway>()
-  const memory = createBlockMemory()
   const pace = createPace(silenceMs)
   let timer: NodeJS.Timeout | undefined
   let planned = false
   let expected = options.more !== undefined
   const shares = createShares({ lanes, left, cut, preferred, presence, pace, expected: () => expected })
   const { brings, within } = shares
+  const deliveries = createDeliveries({ lanes, queue, shares, cut, drop })
   const covered = (waiter: Waiter) =>
-    checking.has(waiter) || lanes.some((lane) => !lane.doubted && brings(lane, waiter))
+    deliveries.checking(waiter) || lanes.some((lane) => !lane.doubted && brings(lane, waiter))
 
   /** Sees to it that whatever is waited for is on its way. Once a turn: many come and go together. */
   function plan(): void {
@@ -143,7 +124,10 @@ export function createFeed(options: FeedOptions): Feed {
       file,
       down: options.down,
       dialMs: options.dialMs,
-      blocks: { begin: (cid, size) => begin(lane, cid, size), end: () => ended(lane) },
+      blocks: {
+        begin: (cid, bytes) => deliveries.begin(lane, cid, bytes),
+        end: () => deliveries.ended(lane)
+      },
       onSegment(segment) {
         // what didn't come with it, isn't in it
         for (const waiter of queue.waiters) if (within(segment, waiter)) waiter.without.add(gateway)
@@ -156,76 +140,11 @@ export function createFeed(options: FeedOptions): Feed {
     return lane
   }
 
-  function begin(lane: Lane, cid: CID, size: number): Uint8Array | null | undefined {
-    if (!lanes.includes(lane)) return undefined
-    const key = cid.toString()
-    const others = ({ lanes: on }: Waiter) => Array.from(on).some((one) => one === lane || !one.doubted)
-    const known = queue.waiters.filter((one) => one.key === key)
-    const waiter = known.find((one) => one.needed !== false && !others(one))
-    const [segment] = lane.segments
-    if (waiter === undefined || segment === undefined) {
-      if (known.length === 0 && !passed.has(key)) return undefined
-      const sum = (unwanted.get(lane) ?? 0) + size
-      unwanted.set(lane, sum)
-      if (sum > MAX_UNWANTED) throw new PeerFault(`sent ${sum} bytes that nobody had asked for`)
-      return null
-    }
-    if (waiter.needed === undefined) return undefined
-    for (const one of queue.waiters)
-      if (within(segment, one) && before(one, waiter) && !one.lanes.has(lane)) one.without.add(lane.gateway)
-    segment.offset = waiter.offset
-    segment.depth = waiter.depth
-    unwanted.set(lane, 0)
-    const block = memory.room(cid, size)
-    waiter.lanes.add(lane)
-    arriving.set(lane, { waiter, cid, block })
-    return block
-  }
-
-  function ended(lane: Lane): void {
-    const done = arriving.get(lane)
-    if (done === undefined) return
-    arriving.delete(lane)
-    const { cid, block, waiter } = done
-    const hashed = memory.verify(cid, block)
-    if (typeof hashed === 'boolean') verified(lane, done, hashed)
-    else {
-      checking.add(waiter)
-      hashed
-        .finally(() => checking.delete(waiter))
-        .then(
-          (right) => verified(lane, done, right),
-          (error: unknown) => drop(lane, error as Error)
-        )
-    }
-    const [segment] = lane.segments
-    // its answer goes on beyond what is still wanted of it, so its connection is of no more use
-    if (segment !== undefined && cut.has(segment) && waiter.offset + block.length >= segment.to)
-      setImmediate(() => drop(lane, undefined))
-  }
-
   /** Leaves what is at `offset` and behind it to others. */
   function cutAt(segment: Segment, offset: number): void {
     if (offset >= segment.to) return
     segment.to = offset
     cut.add(segment)
-  }
-
-  function verified(lane: Lane, { waiter, cid, block }: Arriving, right: boolean): void {
-    waiter.lanes.delete(lane)
-    if (!right) {
-      memory.giveBack(block)
-      return drop(lane, new PeerFault(`sent a wrong block for ${cid.toString()}`, { lie: true }))
-    }
-    lane.blocks++
-    const { key } = waiter
-    if (cid.code !== RAW || lanes.some((one) => one !== lane && brings(one, waiter))) passed.add(key)
-    const { open: wanted } = waiter
-    if (!wanted) return memory.giveBack(block)
-    const beaten = lanes.filter((one) => one !== lane && one.doubted && brings(one, waiter))
-    waiter.settle(block)
-    for (const one of beaten) drop(one, new PeerFault('was slower than another', { timeout: true }))
-    return undefined
   }
 
   /** Ends a lane; what it was to bring is somebody else's work then. */
@@ -238,10 +157,7 @@ export function createFeed(options: FeedOptions): Feed {
       clearInterval(timer)
       timer = undefined
     }
-    const half = arriving.get(lane)
-    arriving.delete(lane)
-    if (half !== undefined) memory.giveBack(half.block)
-    for (const waiter of queue.waiters) waiter.lanes.delete(lane)
+    deliveries.leave(lane)
     const { gateway, blocks, bytes, waitedMs } = lane
     if (blocks > 0) options.delivered(gateway, bytes, waitedMs)
     if (error !== undefined && !signal.aborted) {
@@ -309,7 +225,7 @@ export function createFeed(options: FeedOptions): Feed {
   if (options.more !== undefined) void expect(options.more)
 
   return {
-    giveBack: (block) => memory.giveBack(block),
+    giveBack: deliveries.giveBack,
     look: plan,
     async take(cid, { offset, depth, needed, signal: until }) {
       if (left.length === 0 && !expected) return undefined
@@ -318,7 +234,7 @@ export function createFeed(options: FeedOptions): Feed {
       const decide = async () => {
         waiter.needed = await needed
         if (!waiter.needed) {
-          passed.add(key)
+          deliveries.pass(key)
           waiter.settle(undefined)
         }
         plan()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { createServer, type Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RegistryError } from '../../src/oci/errors.ts'
+import { useHttpServers } from '../support/http-servers.ts'
 import { type TestGateway, testGateway } from '../support/ipfs-gateway.ts'
 import {
   addFile,
@@ -18,23 +18,13 @@ import {
 const MiB = 1024 * 1024
 
 describe('ipfs: several sources of one file', () => {
-  const servers: Server[] = []
-  afterEach(async () => {
-    for (const server of servers.splice(0)) {
-      server.closeAllConnections()
-      server.close()
-    }
-    await stopNodes()
-  })
+  const { listen } = useHttpServers()
+  afterEach(stopNodes)
 
   /** A gateway over HTTP in front of a store, and its address. */
   async function gatewayOf({ store }: TestNode): Promise<{ gateway: TestGateway; address: string }> {
     const gateway = testGateway(store)
-    const server = createServer((request, answer) => gateway.handler(request, answer))
-    servers.push(server)
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { port } = server.address() as { port: number }
-    return { gateway, address: `/ip4/127.0.0.1/tcp/${port}/http` }
+    return { gateway, address: await listen((request, answer) => gateway.handler(request, answer)) }
   }
 
   /** A client that is connected to nobody, and a node whose store has the file. */
