@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Ipfs } from '../ipfs/index.ts'
 import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Store } from '../store/index.ts'
@@ -54,6 +55,7 @@ export function createReadAhead(options: {
   const runs = new Map<string, Set<Run>>()
   let running = 0
 
+  /** @throws what the first look-up failed with, once all of them have ended */
   async function lookUp(
     place: Place,
     name: string,
@@ -63,17 +65,22 @@ export function createReadAhead(options: {
     const { blobs } = readManifest(manifest.bytes, manifest.mediaType)
     const wanted = [...new Set(blobs.map(({ digest }) => digest))].slice(0, BLOBS)
     const next = wanted.values()
+    const failures: unknown[] = []
+    const one = async (blob: Digest) => {
+      if ((await store.blobs.stat(blob)) !== undefined) return
+      await place.view.ahead(name, { blob }, signal)
+      const link = await place.view.blob(blob, signal)
+      if (link !== undefined)
+        await ipfs.stat(link.cid, { peers: await place.peers(signal, link.cid), signal })
+    }
     const work = async () => {
       for (const blob of next) {
         signal.throwIfAborted()
-        if ((await store.blobs.stat(blob)) !== undefined) continue
-        await place.view.ahead(name, { blob }, signal)
-        const link = await place.view.blob(blob, signal)
-        if (link !== undefined)
-          await ipfs.stat(link.cid, { peers: await place.peers(signal, link.cid), signal })
+        await one(blob).catch((error: unknown) => failures.push(error))
       }
     }
     await Promise.all(Array.from({ length: AT_ONCE }, work))
+    if (failures.length > 0) throw failures[0]
   }
 
   const repositoryOf = (place: Place, name: string) => `${place.view.root} ${name}`

@@ -1,31 +1,25 @@
 import assert from 'node:assert/strict'
-import { createServer, type Server } from 'node:http'
 import { createLimiter } from '../../src/ipfs/index.ts'
+import { useHttpServers } from '../support/http-servers.ts'
 import { testGateway } from '../support/ipfs-gateway.ts'
 import { addFile, content, forever, HASTY, readAll, startNode, stopNodes } from '../support/ipfs-nodes.ts'
 
 /** A source that says when it may be asked again. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 describe('ipfs: sources that are busy', () => {
-  const servers: Server[] = []
-  afterEach(async () => {
-    await stopNodes()
-    for (const server of servers.splice(0)) server.close()
-  })
+  const { listen } = useHttpServers()
+  afterEach(stopNodes)
 
   /** A gateway that refuses the first `times` requests, with what it answered and when. */
   async function busy(times: number, retryAfter: string | undefined) {
     const server = await startNode()
     const gateway = testGateway(server.store)
     const asked: number[] = []
-    const http = createServer((request, answer) => {
+    const address = await listen((request, answer) => {
       asked.push(performance.now())
       if (asked.length > times) return gateway.handler(request, answer)
       answer.writeHead(503, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end('come back')
     })
-    servers.push(http)
-    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-    const { port } = http.address() as { port: number }
-    return { store: server.store, asked, address: `/ip4/127.0.0.1/tcp/${port}/http` }
+    return { store: server.store, asked, address }
   }
 
   it('are asked again when they said, and not before', async () => {
@@ -60,6 +54,29 @@ describe('ipfs: sources that are busy', () => {
     assert.equal(asked.length, 2)
     assert.equal(await ipfs.path(file, [], { peers, signal: forever() }), 4)
     assert.equal(asked.length, 3)
+  })
+
+  it('are asked again for something small, for as long as the question is worth it', async () => {
+    const accept = 'text/plain'
+    let asked = 0
+    const address = await listen((_, answer) => {
+      if (++asked < 3) answer.writeHead(503, { 'retry-after': '0' }).end('come back')
+      else answer.writeHead(200, { 'content-type': accept }).end('here')
+    })
+    const { ipfs } = await startNode({ listen: [] })
+    const question = { path: '/small', accept, maxBytes: 100, signal: forever() }
+    const answers: string[] = []
+    for await (const { bytes } of ipfs.ask([address], question)) answers.push(Buffer.from(bytes).toString())
+    assert.deepEqual([answers, asked], [['here'], 3])
+
+    asked = Number.NEGATIVE_INFINITY
+    const hasty = { ...question, signal: AbortSignal.timeout(300) }
+    await assert.rejects(
+      async () => {
+        for await (const _ of ipfs.ask([address], hasty)) assert.fail('answered')
+      },
+      { name: 'TimeoutError' }
+    )
   })
 
   it('are failures like any other when they do not say when', async () => {

@@ -31,7 +31,7 @@ describe('registry: reading ahead', () => {
   }
 
   /** A place whose lookups wait until they are let through or aborted. */
-  function bed() {
+  function bed(fails: (nth: number) => boolean = () => false) {
     const asked: Digest[] = []
     const fetched: string[] = []
     const signals: AbortSignal[] = []
@@ -45,7 +45,9 @@ describe('registry: reading ahead', () => {
         async ahead(_name: string, { blob }: { blob: Digest }, signal: AbortSignal) {
           asked.push(blob)
           signals.push(signal)
+          const nth = asked.length
           await Promise.race([pass.promise, once(signal, 'abort').then(() => signal.throwIfAborted())])
+          if (fails(nth)) throw new Error('a peer is busy')
         },
         blob: async (digest: Digest) => ({ cid: rawCid(Buffer.from(digest.slice(7), 'hex')), size: 1 })
       }
@@ -77,6 +79,19 @@ describe('registry: reading ahead', () => {
     go()
     await until(() => fetched.length === 10)
     assert.equal(new Set(fetched).size, 10)
+    ahead.stop()
+  })
+
+  it('goes on with the others when some of them can not be looked up, and tries those again for the next', async () => {
+    const { ahead, place, fetched, go } = bed((nth) => nth <= 6)
+    const manifest = manifestOf(9)
+    go()
+    ahead.start(place, 'app', manifest, new AbortController().signal)
+    await until(() => fetched.length === 4)
+    await until(() => {
+      ahead.start(place, 'app', manifest, new AbortController().signal)
+      return new Set(fetched).size === 10
+    })
     ahead.stop()
   })
 
