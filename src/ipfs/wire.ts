@@ -1,6 +1,7 @@
 import { isIP, type LookupFunction, connect as netConnect, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import type { Stream } from '@libp2p/interface'
+import { certificateFault } from './certificate-fault.ts'
 import { type Intake, offer } from './intake.ts'
 
 /** A connection on which requests go out; what comes back goes into an {@link Intake}. */
@@ -131,7 +132,9 @@ function openTls(host: string, port: number, lookup: LookupFunction | undefined)
       if (!ending.over() && !rest.pass(chunk)) socket.pause()
     })
     watch(socket, ending.end)
-    await connected(socket, 'secureConnect', signal)
+    await connected(socket, 'secureConnect', signal).catch((error: Error) => {
+      throw certificateFault(error)
+    })
     return {
       send: (text) => void socket.write(text),
       resume() {

@@ -3,12 +3,13 @@ import { createServer, get, type IncomingMessage, type Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { multiaddr } from '@multiformats/multiaddr'
 import { originOf } from '../../src/ipfs/gateway.ts'
+import type { Timeouts } from '../../src/ipfs/types.ts'
 import { testGateway } from '../support/ipfs-gateway.ts'
 import {
   addFile,
   content,
   forever,
-  HASTY,
+  PATIENT,
   PROFILES,
   readAll,
   startNode,
@@ -28,7 +29,7 @@ describe('ipfs: files out of CARs over HTTP', () => {
   })
 
   /** A server with a gateway, and a client connected to it. `over` says how the gateway is reached. */
-  async function pair(over: 'http' | 'stream', timeouts?: typeof HASTY) {
+  async function pair(over: 'http' | 'stream', timeouts?: Timeouts) {
     const server = await startNode()
     const client = await startNode({ listen: [], ...(timeouts && { timeouts }) })
     const gateway = testGateway(server.store)
@@ -115,7 +116,7 @@ describe('ipfs: files out of CARs over HTTP', () => {
       ]
       for (const [what, does] of misdeeds) {
         it(`one that ${what} gives way to bitswap at that block`, async () => {
-          const { server, client, gateway, peers } = await pair(over, HASTY)
+          const { server, client, gateway, peers } = await pair(over, { ...PATIENT, blockMs: 4000 })
           const bytes = content(6 * MiB)
           const root = await addFile(server.store, bytes)
           gateway.sending = async (index, answer) => (index === 4 ? does(answer) : undefined)

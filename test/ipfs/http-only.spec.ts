@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { CID } from 'multiformats/cid'
+import { useHttpServers } from '../support/http-servers.ts'
 import { testGateway } from '../support/ipfs-gateway.ts'
 import {
   addFile,
@@ -17,7 +16,7 @@ import {
 /** One source has an HTTP address only; another one is connected, and is of no use. */
 describe('a source that has an HTTP address only, beside one that is connected', () => {
   const bytes = content(3_000_000)
-  const servers: Server[] = []
+  const { listen } = useHttpServers()
   let useless: TestNode
   let store: WatchedBlockstore
   let file: CID
@@ -27,24 +26,11 @@ describe('a source that has an HTTP address only, beside one that is connected',
     store = new WatchedBlockstore()
     file = await addFile(store, bytes)
   })
-  afterEach(async () => {
-    for (const server of servers.splice(0)) {
-      server.closeAllConnections()
-      server.close()
-    }
-    await stopNodes()
-  })
-
-  async function address(handler: RequestListener): Promise<string> {
-    const server = createServer(handler)
-    servers.push(server)
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    return `/ip4/127.0.0.1/tcp/${(server.address() as AddressInfo).port}/http`
-  }
+  afterEach(stopNodes)
 
   it('gives blocks', async () => {
     const node = await startNode()
-    const gateway = await address(testGateway(store).handler)
+    const gateway = await listen(testGateway(store).handler)
     const peers = await node.ipfs.connect([...useless.ipfs.addresses(), gateway], { signal: forever() })
     const block = await node.ipfs.block(file, { peers, signal: forever() })
     assert.deepEqual(Buffer.from(block), Buffer.from(store.peek(file)))
@@ -52,7 +38,7 @@ describe('a source that has an HTTP address only, beside one that is connected',
 
   it('gives files, and their sizes', async () => {
     const node = await startNode()
-    const gateway = await address(testGateway(store).handler)
+    const gateway = await listen(testGateway(store).handler)
     const peers = await node.ipfs.connect([...useless.ipfs.addresses(), gateway], { signal: forever() })
     assert.deepEqual(await node.ipfs.stat(file, { peers, signal: forever() }), { size: bytes.length })
     assert.deepEqual(await readAll(node.ipfs.leaves(file, { peers, signal: forever() })), Buffer.from(bytes))
@@ -62,7 +48,7 @@ describe('a source that has an HTTP address only, beside one that is connected',
     const node = await startNode()
     let failing = true
     const { handler } = testGateway(store)
-    const gateway = await address((request, answer) => {
+    const gateway = await listen((request, answer) => {
       if (failing) request.socket.destroy()
       else handler(request, answer)
     })
@@ -71,5 +57,18 @@ describe('a source that has an HTTP address only, beside one that is connected',
     failing = false
     const block = await node.ipfs.block(file, { peers, signal: forever() })
     assert.deepEqual(Buffer.from(block), Buffer.from(store.peek(file)))
+  })
+
+  it('is named with what it answered when nobody has the block', async () => {
+    const node = await startNode()
+    const gateway = await listen((_, answer) => void answer.writeHead(500).end())
+    const name = gateway.replace(/\/p2p\/.*/, '')
+    for (const others of [[], useless.ipfs.addresses()]) {
+      const peers = await node.ipfs.connect([...others, gateway], { signal: forever() })
+      await assert.rejects(node.ipfs.block(file, { peers, signal: forever() }), (error: Error) => {
+        assert.ok(error.message.includes(`${name} answered 500`), error.message)
+        return true
+      })
+    }
   })
 })

@@ -8,7 +8,7 @@ import { createContent } from '../../src/registry/content.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
 import { createDirectories } from '../../src/tree/index.ts'
 import { carFrame, carHeader } from '../support/ipfs-gateway.ts'
-import { forever, HASTY, startNode, stopNodes } from '../support/ipfs-nodes.ts'
+import { forever, PATIENT, startNode, stopNodes } from '../support/ipfs-nodes.ts'
 import { tempFolder } from '../support/temp.ts'
 
 describe('ipfs: the blocks along a path', () => {
@@ -64,7 +64,7 @@ describe('ipfs: the blocks along a path', () => {
     })
     servers.push(http)
     const server = await startNode()
-    const client = await startNode({ listen: [], timeouts: HASTY })
+    const client = await startNode({ listen: [], timeouts: PATIENT })
     const addresses = server.ipfs.addresses()
     if (over === 'stream') await server.ipfs.serveHttp(http)
     else {
@@ -151,7 +151,7 @@ describe('ipfs: the blocks along a path', () => {
     misbehave = () => {}
     const begun = Date.now()
     assert.equal(await client.ipfs.path(root, ['a', 'link'], { peers, signal: forever() }), 0)
-    assert.ok(Date.now() - begun < HASTY.blockMs)
+    assert.ok(Date.now() - begun < PATIENT.blockMs)
     assert.equal(await client.ipfs.path(root, ['a', 'link'], { peers, signal: forever() }), 0)
     assert.equal(requests.length, 1)
   })
