@@ -59,19 +59,44 @@ export async function applyEdits(
   context: EditContext
 ): Promise<Link> {
   let at = root
-  for (const run of runs(edits)) at = await change(at, planOf(run), context)
+  for (const plan of plansOf(edits)) at = await change(at, plan, context)
   return at ?? keep(changeFlat(EMPTY_FLAT, []), context)
 }
 
-/** Consecutive edits of one kind: within a run of puts, or of removals, the order of names doesn't matter. */
-function runs(edits: readonly Edit[]): Edit[][] {
-  const found: Edit[][] = []
+/**
+ * What edits come to, in as few plans as keep their order: within a plan, of puts or of removals alone, the order
+ * of names doesn't matter. What is put below something that was put just before it is for the next plan.
+ */
+function plansOf(edits: readonly Edit[]): Plan[] {
+  const plans: Plan[] = []
+  let plan: Plan = new Map()
+  let removes: boolean | undefined
   for (const edit of edits) {
-    const last = found.at(-1)
-    if (last !== undefined && (last[0]?.link === undefined) === (edit.link === undefined)) last.push(edit)
-    else found.push([edit])
+    if ((edit.link === undefined) !== removes || !enter(plan, edit)) {
+      removes = edit.link === undefined
+      plan = new Map()
+      plans.push(plan)
+      enter(plan, edit)
+    }
   }
-  return found
+  return plans
+}
+
+/** Adds an edit to a plan of its kind; `false` when it goes below a link that the plan puts. */
+function enter(plan: Plan, { path, link }: Edit): boolean {
+  let at = plan
+  for (const name of path.slice(0, -1)) {
+    let below = at.get(name)
+    if (!(below instanceof Map)) {
+      // a folder that goes takes along what is below it
+      if (at.has(name)) return below === undefined
+      below = new Map()
+      at.set(name, below)
+    }
+    at = below
+  }
+  at.set(path.at(-1) as string, link)
+  return true
 }
 
 /** The new blocks that are reachable from `root`: all but those that a later edit made superfluous. */
@@ -98,23 +123,6 @@ export async function reachable(
   return found
 }
 
-function planOf(edits: readonly Edit[]): Plan {
-  const plan: Plan = new Map()
-  for (const { path, link } of edits) {
-    let at = plan
-    for (const name of path.slice(0, -1)) {
-      let below = at.get(name)
-      if (!(below instanceof Map)) {
-        below = new Map()
-        at.set(name, below)
-      }
-      at = below
-    }
-    at.set(path.at(-1) as string, link)
-  }
-  return plan
-}
-
 const sameLink = (a: Link | undefined, b: Link | undefined): boolean =>
   a === b || (a !== undefined && b !== undefined && a.size === b.size && a.cid.equals(b.cid))
 
@@ -122,6 +130,7 @@ const sameLink = (a: Link | undefined, b: Link | undefined): boolean =>
 async function change(dir: Link | undefined, plan: Plan, context: EditContext): Promise<Link | undefined> {
   const { directories, load, signal } = context
   const puts = new Map<string, Link | undefined>()
+  if (dir !== undefined) await readAhead(dir, [...plan.keys()], context)
   for (const [name, step] of plan) {
     const old = dir && (await directories.entry(dir.cid, name, load, signal))
     const link = step instanceof Map ? await change(old, step, context) : step
@@ -136,6 +145,22 @@ async function change(dir: Link | undefined, plan: Plan, context: EditContext): 
   const node = dir === undefined ? EMPTY_FLAT : await directories.load(dir.cid, load, signal)
   if (dir !== undefined) context.replaced.push(dir.cid)
   return node.kind === 'flat' ? changedFlat(node, puts, context) : changedSharded(node, puts, context)
+}
+
+/** How many entries are looked up at once. */
+const AT_ONCE = 64
+
+/** Reads the shards that hold `names` together, where there are many. */
+async function readAhead(
+  dir: Link,
+  names: readonly string[],
+  { directories, load, signal }: EditContext
+): Promise<void> {
+  if (names.length < 8 || (await directories.load(dir.cid, load, signal)).kind === 'flat') return
+  for (let at = 0; at < names.length; at += AT_ONCE)
+    await Promise.all(
+      names.slice(at, at + AT_ONCE).map((name) => directories.entry(dir.cid, name, load, signal))
+    )
 }
 
 async function changedFlat(
@@ -181,11 +206,15 @@ async function slotChanges(
   context: EditContext
 ): Promise<Map<number, Slot | undefined>> {
   if (depth >= MAX_SHARD_DEPTH) throw new RangeError('two names of one directory have the same hash')
-  const slots = new Map<number, Slot | undefined>()
-  for (const [at, group] of Map.groupBy(puts, (put) => put.path[depth] as number)) {
-    slots.set(at, await changedSlot(old.slots.get(at), group, depth, context))
-  }
-  return slots
+  const groups = [...Map.groupBy(puts, (put) => put.path[depth] as number)]
+  // At most 256, which are independent of each other; the shards below are read together.
+  return new Map(
+    await Promise.all(
+      groups.map(
+        async ([at, group]) => [at, await changedSlot(old.slots.get(at), group, depth, context)] as const
+      )
+    )
+  )
 }
 
 /** One slot through `puts`. Canonical: a shard below holds at least two entries. */

@@ -92,6 +92,38 @@ describe('tree edits', () => {
     assert.deepEqual(again, await tree.apply(undefined, [put('a/z')]))
   })
 
+  it('are made in their order, where one is below what another one before it put or took', async () => {
+    const tree = memoryTree()
+    const root = await tree.apply(undefined, ['a/b/1', 'a/b/2', 'a/c', 'd'].map(put))
+    const other = await tree.apply(undefined, ['a/b/3', 'a/e'].map(put))
+    const a = (await tree.directories.resolve(other, ['a'], tree.load, signal)) as Link
+    /** The same edits one by one, which is what their order says. */
+    const oneByOne = async (edits: readonly Edit[]) => {
+      let at: Link | undefined = root
+      for (const edit of edits) at = await tree.apply(at, [edit])
+      return at
+    }
+    const whole = { path: ['a'], link: a }
+    for (const edits of [
+      [remove('a'), remove('a/b/1')],
+      [remove('a/b'), remove('a/b/1'), remove('a/b/2')],
+      [remove('a/b/1'), remove('a'), remove('a/b/1'), remove('d')],
+      [whole, put('a/b/4')],
+      [put('a/b/4'), whole, put('x/5'), put('a/b/6'), put('a/f')],
+      [whole, put('a/b/4'), whole],
+      [remove('a'), put('a/b/1'), remove('a/b')]
+    ])
+      assert.deepEqual(
+        await tree.apply(root, edits),
+        await oneByOne(edits),
+        edits.map(({ path }) => path.join('/')).join(', ')
+      )
+    assert.deepEqual(
+      await tree.apply(root, [remove('a'), remove('a/b/1')]),
+      await tree.apply(undefined, [put('d')])
+    )
+  })
+
   it('shard a directory past the limit as the library does, and unshard it again', async function () {
     this.timeout(60_000)
     const paths = Array.from({ length: 5000 }, (_, i) => `d/${hexName(i)}`)
