@@ -91,6 +91,33 @@ export function parseDomain(text: string): string {
   throw invalid(text, 'it is not a domain name')
 }
 
+/** A domain, and perhaps one image of it. */
+export interface ImageOfDomain {
+  readonly domain: string
+  readonly repository?: string
+  readonly tag?: string
+}
+
+/**
+ * Reads `DOMAIN[/REPOSITORY[:TAG]]`.
+ *
+ * @throws {RegistryError} NAME_INVALID, TAG_INVALID
+ */
+export function parseImageOfDomain(text: string): ImageOfDomain {
+  const slash = text.indexOf('/')
+  if (slash === -1) return { domain: parseDomain(text) }
+  const colon = text.indexOf(':', slash)
+  const tag = colon === -1 ? undefined : text.slice(colon + 1)
+  if (tag !== undefined && !isTag(tag)) throw new RegistryError('TAG_INVALID', `'${clip(tag)}' is not a tag`)
+  const domain = parseDomain(text.slice(0, slash))
+  if (!looksLikeDomain(domain))
+    throw invalid(text, 'it does not begin with a domain, as example.com/app:1 does')
+  const { repository } = parseRepository(
+    `${domain}${text.slice(slash, tag === undefined ? undefined : colon)}`
+  )
+  return { domain, repository, ...(tag !== undefined && { tag }) }
+}
+
 /** Whether `text` is a valid tag. */
 export function isTag(text: string): boolean {
   return TAG.test(text)

@@ -1,13 +1,11 @@
-import { CID } from 'multiformats/cid'
+import type { CID } from 'multiformats/cid'
 import { type Digest, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { HashSet, Sweep } from '../store/index.ts'
 import { type MarkOptions, markTree, type TreeWriter } from '../tree/index.ts'
 import type { CollectParts } from './collect.ts'
 import { sha256In } from './collect-reading.ts'
-
-/** Records `pin/<CID>`: roots that stay whatever happens. */
-const PINS = 'pin/'
+import { pinnedRoots } from './pins.ts'
 
 /** Roots that a domain needs besides its current one: those it published last, and the one that its records name. */
 async function keptRoots(parts: CollectParts, domain: string): Promise<CID[]> {
@@ -69,8 +67,7 @@ export async function markOwn(
     if (current !== undefined) await markRoot(sweep, current, live, signal, more)
     for (const root of await keptRoots(parts, domain)) await markRoot(sweep, root, live, signal, {})
   }
-  for await (const [key] of parts.store.records.list(PINS))
-    await markRoot(sweep, CID.parse(key.slice(PINS.length)), live, signal, {})
+  for await (const root of pinnedRoots(parts.store.records)) await markRoot(sweep, root, live, signal, {})
   await markLinks(parts, sweep, run, live)
 }
 

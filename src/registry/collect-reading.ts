@@ -14,6 +14,9 @@ export interface LocalTree {
   lacks(): void
 }
 
+/** What directories of a tree take in memory at most, in bytes: a collection goes through a tree once, in order. */
+const DIRECTORIES = 10 * 1024 * 1024
+
 /** An empty UnixFS directory: what is read in place of a block that isn't here. */
 const NOTHING = Buffer.from([0x0a, 0x02, 0x08, 0x01])
 
@@ -40,7 +43,7 @@ export function openLocal(root: CID, sweep: Sweep): LocalTree {
       return NOTHING
     })
   return {
-    view: openTree({ cid: root, size: 0 }, createDirectories(), lenient),
+    view: openTree({ cid: root, size: 0 }, createDirectories(DIRECTORIES), lenient),
     elsewhere: () => missing,
     lacks() {
       missing = true
@@ -50,7 +53,7 @@ export function openLocal(root: CID, sweep: Sweep): LocalTree {
 
 /** Answers about a tree that may be elsewhere: `undefined` where that can't be told here. */
 export function askLocal(root: CID, sweep: Sweep) {
-  const view = openTree({ cid: root, size: 0 }, createDirectories(), localBlocks(sweep))
+  const view = openTree({ cid: root, size: 0 }, createDirectories(DIRECTORIES), localBlocks(sweep))
   return async <T>(ask: (view: TreeView) => Promise<T>): Promise<T | undefined> => {
     try {
       return await ask(view)

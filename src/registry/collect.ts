@@ -2,15 +2,14 @@ import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { createHashSet, type Store, type Sweep, type SweptBlob, type Uses } from '../store/index.ts'
-import { previewEdits, type TreeWriter } from '../tree/index.ts'
+import type { TreeWriter } from '../tree/index.ts'
 import { markOwn, markPulled } from './collect-live.ts'
-import { type PrunePlan, planPrune, type Superfluous } from './collect-plan.ts'
-import { changeOf, isEmpty, takePlan } from './collect-prune.ts'
+import { forgetPast } from './collect-past.ts'
 import type { PulledRoots } from './collect-pulled.ts'
-import { localBlocks } from './collect-reading.ts'
+import { prune, withBlocks } from './collect-tree.ts'
 import type { History } from './history.ts'
 import type { Links } from './links.ts'
-import type { Retention, RetiredTag } from './retention.ts'
+import type { Retention } from './retention.ts'
 
 /** What a collection works with. */
 export interface CollectParts {
@@ -89,6 +88,7 @@ function boundedList<T>() {
   return {
     items,
     more: () => more,
+    count: () => items.length + more,
     add(item: T) {
       if (items.length < MAX_LISTED) items.push(item)
       else more++
@@ -103,6 +103,8 @@ function boundedList<T>() {
  */
 export async function collect(parts: CollectParts, options: CollectOptions): Promise<Collected> {
   await parts.store.sweeper.saveUses()
+  // Asking brings image layouts in step: before anything is counted, and not meanwhile.
+  for await (const domain of parts.trees.domains()) await parts.trees.root(domain)
   return parts.store.sweeper.run(options.signal, (sweep) => collectNow(parts, sweep, options))
 }
 
@@ -118,14 +120,18 @@ async function collectNow(parts: CollectParts, real: Sweep, options: CollectOpti
   const live = createHashSet()
   const waiting = { blobs: 0, bytes: 0 }
   for await (const domain of parts.trees.domains()) {
-    progress({ what: `looking through ${domain}`, done: manifests.items.length, unit: 'items' })
-    const pruned = await prune(parts, sweep, domain, imagined, options)
-    for (const { image, at } of pruned.retired) tags.add({ image, pushed: new Date(at).toISOString() })
-    for (const { repository, digest, size, tags: schema } of pruned.manifests)
-      manifests.add({ domain, repository, digest, size, tags: schema.map(({ tag }) => tag) })
-    if (pruned.root !== undefined) roots.set(domain, pruned.root)
-    waiting.blobs += pruned.waiting.blobs
-    waiting.bytes += pruned.waiting.bytes
+    const looked = () =>
+      progress({ what: `looking through ${domain}`, done: manifests.count(), unit: 'items' })
+    looked()
+    const root = await prune(parts, sweep, domain, imagined, options, (pruned) => {
+      for (const { image, at } of pruned.retired) tags.add({ image, pushed: new Date(at).toISOString() })
+      for (const { repository, digest, size, tags: schema } of pruned.manifests)
+        manifests.add({ domain, repository, digest, size, tags: schema.map(({ tag }) => tag) })
+      waiting.blobs += pruned.waiting.blobs
+      waiting.bytes += pruned.waiting.bytes
+      looked()
+    })
+    if (root !== undefined) roots.set(domain, root)
   }
   progress({ what: 'marking what is in use', done: 0, unit: 'items' })
   await markOwn(parts, sweep, { roots, graceMs, dryRun, signal }, live)
@@ -156,6 +162,7 @@ async function collectNow(parts: CollectParts, real: Sweep, options: CollectOpti
       if (!dryRun) await markOwn(parts, sweep, { roots: new Map(), graceMs, dryRun, signal }, live)
     }
   })
+  if (!dryRun) await forgetPast(parts, sweep, signal)
   freed.rows = rows.blocks.rows + rows.others.rows
   freed.rowBytes = rows.blocks.bytes + rows.others.bytes
   freed.files = rows.files.count
@@ -173,72 +180,5 @@ async function collectNow(parts: CollectParts, real: Sweep, options: CollectOpti
     freed,
     waiting,
     cachedBytes: swept.cachedBytes
-  }
-}
-
-/** The store with a few blocks more. */
-function withBlocks(sweep: Sweep, more: ReadonlyMap<string, Uint8Array>): Sweep {
-  const keyOf = (multihash: Uint8Array) => Buffer.from(multihash).toString('latin1')
-  return {
-    ...sweep,
-    async blocks(multihashes, damaged) {
-      const found = await sweep.blocks(multihashes, damaged)
-      return found.map((bytes, i) => bytes ?? more.get(keyOf(multihashes[i] as Uint8Array)))
-    }
-  }
-}
-
-/** What came of a tree. */
-interface Pruned {
-  readonly retired: readonly RetiredTag[]
-  readonly manifests: readonly Superfluous[]
-  /** What the root would be, in a dry run that would change it. */
-  readonly root: CID | undefined
-  readonly waiting: PrunePlan['waiting']
-}
-
-/** Takes out of a domain's tree what it needs no longer, in one change. */
-async function prune(
-  parts: CollectParts,
-  sweep: Sweep,
-  domain: string,
-  imagined: Map<string, Uint8Array>,
-  { dryRun, graceMs, retention, signal }: CollectOptions
-): Promise<Pruned> {
-  const { trees, store, treeUses, log } = parts
-  const nothing: Pruned = { retired: [], manifests: [], root: undefined, waiting: { blobs: 0, bytes: 0 } }
-  const root = await trees.root(domain)
-  if (root === undefined) return nothing
-  const base = await trees.base(domain)
-  const plan = await planPrune(root, { sweep, graceMs, domain, base, retention, signal })
-  const { waiting } = plan
-  if (isEmpty(plan)) return { ...nothing, waiting }
-  if (dryRun) {
-    const after = await previewEdits(root, changeOf(domain, plan).edits, localBlocks(sweep), signal)
-    for (const { cid, bytes } of after.blocks)
-      imagined.set(Buffer.from(cid.multihash.bytes).toString('latin1'), bytes)
-    return { ...plan, root: after.root }
-  }
-  let taken: Awaited<ReturnType<typeof takePlan>> | undefined
-  try {
-    await trees.change(
-      domain,
-      async (view, within) => {
-        if (view === undefined) return undefined
-        const touched = (digest: Digest) => store.uses.touched(digest) >= sweep.startedAt
-        const stands = async (tag: RetiredTag) =>
-          retention !== undefined && retention.stands(domain, view, tag, within)
-        taken = await takePlan(plan, view, stands, treeUses, touched, sweep.startedAt, within)
-        return changeOf(domain, taken.plan)
-      },
-      { signal }
-    )
-    return { ...nothing, ...taken?.plan, root: undefined, waiting }
-  } catch (error) {
-    signal.throwIfAborted()
-    log.warn({ domain, err: error }, 'a tree could not be cleared of what it needs no longer')
-    return nothing
-  } finally {
-    taken?.release()
   }
 }

@@ -21,8 +21,8 @@ export interface RetiredTag {
 
 /** Finds the tags that no rule keeps. Rules are asked in order, and the first that is for the repository counts. */
 export interface Retention {
-  /** Those of a domain's tree. */
-  choose(domain: string, view: TreeView, signal: AbortSignal): Promise<RetiredTag[]>
+  /** Those of a repository, by the name that the domain's tree has for it. */
+  choose(domain: string, view: TreeView, repository: string, signal: AbortSignal): Promise<RetiredTag[]>
   /** Whether a tag that was chosen still is what it was. */
   stands(domain: string, view: TreeView, chosen: RetiredTag, signal: AbortSignal): Promise<boolean>
 }
@@ -69,18 +69,12 @@ export function createRetention(options: {
   }
 
   return {
-    async choose(domain, view, signal) {
-      const chosen: RetiredTag[] = []
-      const now = Date.now()
-      for await (const repository of view.repositories('', signal)) {
-        const below = repository.startsWith(`${domain}/`) ? repository.slice(domain.length + 1) : repository
-        const name = displayName(domain, below)
-        const rule = rules.find((one) => globMatches(one.repositories, name))
-        if (rule === undefined) continue
-        const tags = await tagsOf(domain, view, repository, name, signal)
-        chosen.push(...leaving(rule, tags, now))
-      }
-      return chosen
+    async choose(domain, view, repository, signal) {
+      const below = repository.startsWith(`${domain}/`) ? repository.slice(domain.length + 1) : repository
+      const name = displayName(domain, below)
+      const rule = rules.find((one) => globMatches(one.repositories, name))
+      if (rule === undefined) return []
+      return leaving(rule, await tagsOf(domain, view, repository, name, signal), Date.now())
     },
 
     async stands(domain, view, { repository, tag, digest, at }, signal) {

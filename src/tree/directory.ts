@@ -37,6 +37,9 @@ export interface Directories {
 /** How many entries are listed of one directory at most: a limit for trees of strangers. */
 const MAX_ENTRIES = 2_000_000
 
+/** How many shards of one are read at once for a listing. */
+const AT_ONCE = 32
+
 /** What a node or a listing takes in memory besides its bytes, about. */
 const OVERHEAD = 1500
 
@@ -94,9 +97,15 @@ export function createDirectories(bytes = 40 * 1024 * 1024): Directories {
     const node = await load(cid, fetch, signal)
     if (node.kind === 'flat') for (const name of node.links.keys()) into.push(name)
     else {
+      const below: CID[] = []
       for (const slot of node.slots.values()) {
         if (slot.name !== undefined) into.push(slot.name)
-        else if (depth < MAX_SHARD_DEPTH) await collect(slot.link.cid, depth + 1, into, fetch, signal)
+        else if (depth < MAX_SHARD_DEPTH) below.push(slot.link.cid)
+      }
+      for (let at = 0; at < below.length; at += AT_ONCE) {
+        const some = below.slice(at, at + AT_ONCE)
+        await Promise.all(some.map((cid) => load(cid, fetch, signal)))
+        for (const cid of some) await collect(cid, depth + 1, into, fetch, signal)
       }
     }
     if (into.length > MAX_ENTRIES)

@@ -1,6 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Block, IndexWrite } from '../store/index.ts'
 import type { Edit } from './edit.ts'
+import type { Listed } from './image-index.ts'
+import type { Touch } from './image-layout.ts'
 import {
   blobFolder,
   blobPath,
@@ -31,6 +33,8 @@ export interface Change {
   readonly blocks: Block[]
   /** Rows of the store that become durable in one step with the change. */
   readonly rows?: readonly IndexWrite[]
+  /** What image layouts follow; see `image-layout.ts`. */
+  readonly touches?: readonly Touch[]
 }
 
 /** What a pushed manifest changes. */
@@ -43,11 +47,19 @@ export interface ManifestChange {
   readonly subject: Digest | undefined
   /** The media type, only if the manifest doesn't tell it. */
   readonly mediaType: string | undefined
+  /** What the image layout lists under the tags; looked up in the tree where it isn't given. */
+  readonly listed?: Listed
 }
 
 /** A manifest, its tags and all that it links enter the tree in one step. */
-export function putManifest({ name, manifest, tags, blobs, subject, mediaType }: ManifestChange): Change {
-  const change: Change = { edits: [], blocks: [] }
+export function putManifest(what: ManifestChange): Change {
+  const { name, manifest, tags, blobs, subject, mediaType, listed } = what
+  const touch: Touch = {
+    repository: name,
+    tags: tags.map((tag) => [tag, listed] as const),
+    contents: [manifest, ...blobs].map(({ digest, link }) => [digest, link] as const)
+  }
+  const change: Change = { edits: [], blocks: [], touches: [touch] }
   const { digest } = manifest
   putContent(change, manifest)
   putLink(change, revisionLink(name, digest), digest)
@@ -70,7 +82,8 @@ export function putManifest({ name, manifest, tags, blobs, subject, mediaType }:
 
 /** A tag goes; the manifest stays. */
 export function removeTag(name: string, tag: string): Change {
-  return { edits: [{ path: tagFolder(name, tag), link: undefined }], blocks: [] }
+  const edits = [{ path: tagFolder(name, tag), link: undefined }]
+  return { edits, blocks: [], touches: [{ repository: name, tags: [[tag, undefined]] }] }
 }
 
 /** A manifest goes from a repository, with the tags that point at it and its place among the referrers. */
@@ -83,12 +96,14 @@ export function removeManifest(
   const edits: Edit[] = [{ path: revisionFolder(name, digest), link: undefined }]
   for (const tag of tags) edits.push({ path: tagFolder(name, tag), link: undefined })
   if (subject !== undefined) edits.push({ path: referrerFolder(name, subject, digest), link: undefined })
-  return { edits, blocks: [] }
+  const gone = tags.map((tag) => [tag, undefined] as const)
+  return { edits, blocks: [], touches: [{ repository: name, tags: gone, contents: [[digest, undefined]] }] }
 }
 
 /** A blob goes from a repository; its bytes stay until they are collected. */
 export function removeBlob(name: string, digest: Digest): Change {
-  return { edits: [{ path: layerFolder(name, digest), link: undefined }], blocks: [] }
+  const edits = [{ path: layerFolder(name, digest), link: undefined }]
+  return { edits, blocks: [], touches: [{ repository: name, contents: [[digest, undefined]] }] }
 }
 
 /** A tag no longer says that it once pointed at a manifest. */
@@ -103,7 +118,8 @@ export function removeContent(digest: Digest): Change {
 
 /** A repository goes; those whose names begin with its own stay. */
 export function removeRepository(name: string): Change {
-  return { edits: privateFolders(name).map((path) => ({ path, link: undefined })), blocks: [] }
+  const edits = privateFolders(name).map((path) => ({ path, link: undefined }))
+  return { edits, blocks: [], touches: [{ repository: name, removed: true }] }
 }
 
 /** Several changes as one. */
@@ -111,7 +127,8 @@ export function joinChanges(changes: readonly Change[]): Change {
   return {
     edits: changes.flatMap(({ edits }) => edits),
     blocks: changes.flatMap(({ blocks }) => blocks),
-    rows: changes.flatMap(({ rows = [] }) => rows)
+    rows: changes.flatMap(({ rows = [] }) => rows),
+    touches: changes.flatMap(({ touches = [] }) => touches)
   }
 }
 

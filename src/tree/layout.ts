@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { CID } from 'multiformats/cid'
 import { type Digest, isDigest, splitDigest } from '../oci/digest.ts'
 import { type Block, rawCid } from '../store/dag.ts'
@@ -6,7 +7,7 @@ import type { Link } from './node.ts'
 
 /**
  * Where everything is in a registry tree. This file alone knows the paths: Docker Distribution's own,
- * with two additions that a stock registry passes over.
+ * with additions that a stock registry passes over.
  *
  * ```
  * <root>/docker/registry/v2/
@@ -18,6 +19,10 @@ import type { Link } from './node.ts'
  *     _manifests/tags/<tag>/index/sha256/<hex>/link
  *     _layers/sha256/<hex>/link
  *     _referrers/sha256/<subject hex>/sha256/<hex>/link
+ * <root>/oci/<name>/                                  the same repository as an OCI image layout
+ *   oci-layout
+ *   index.json                                        one manifest a tag; see image-index.ts
+ *   blobs/sha256/<hex>                                the file that blobs/ has as <hex>/data
  * ```
  *
  * A link file holds a digest, `sha256:<hex>`, without a newline.
@@ -104,6 +109,37 @@ export function referrerFolder(name: string, subject: Digest, referrer: Digest):
   return [...referrersPath(name, subject), ...digestParts(referrer)]
 }
 
+/** What an image layout consists of. */
+const LAYOUT_PARTS: readonly string[] = ['blobs', 'index.json', 'oci-layout']
+
+/**
+ * The folder of a repository's image layout. A component of its name that is called like a part of a layout gets
+ * a `_` at its end, which no component can have: `a/blobs` isn't the blobs of `a`.
+ *
+ * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
+ */
+export function imageLayoutPath(name: string): TreePath {
+  return ['oci', ...name.split('/').map((part) => (LAYOUT_PARTS.includes(part) ? `${part}_` : part))]
+}
+
+/** The parts of an image layout. */
+export function imageLayoutParts(name: string): TreePath[] {
+  return LAYOUT_PARTS.map((part) => [...imageLayoutPath(name), part])
+}
+
+export function imageIndexPath(name: string): TreePath {
+  return [...imageLayoutPath(name), 'index.json']
+}
+
+export function imageBlobPath(name: string, digest: Digest): TreePath {
+  return [...imageLayoutPath(name), 'blobs', ...digestParts(digest)]
+}
+
+/** The file that says that a folder is an image layout, and where it stands. */
+export function imageLayoutFile(name: string): { block: Block; link: Link; path: TreePath } {
+  return { ...LAYOUT_FILE, path: [...imageLayoutPath(name), 'oci-layout'] }
+}
+
 /** Whether a folder below `repositories/` is part of a repository rather than of a name. */
 export function isPrivate(component: string): boolean {
   return component.startsWith('_')
@@ -122,9 +158,18 @@ export function isRepository(components: readonly string[]): boolean {
 /** The longest a link file or a type file can be, in bytes, with room for a newline. */
 export const MAX_LINK_FILE = 300
 
+/** Link files that were made lately: a push needs several of each. */
+const linkFiles = new LRUCache<Digest, { block: Block; link: Link }>({ max: 500 })
+
 /** A link file for `digest`: its block, and the link to it. */
 export function linkFile(digest: Digest): { block: Block; link: Link } {
-  return smallFile(digest)
+  return linkFiles.get(digest) ?? remembered(digest)
+}
+
+function remembered(digest: Digest): { block: Block; link: Link } {
+  const file = smallFile(digest)
+  linkFiles.set(digest, file)
+  return file
 }
 
 /** A file of a few bytes: its block, and the link to it. */
@@ -133,6 +178,8 @@ export function smallFile(text: string): { block: Block; link: Link } {
   const cid = rawCid(createHash('sha256').update(bytes).digest())
   return { block: { cid, bytes }, link: { cid, size: bytes.length } }
 }
+
+const LAYOUT_FILE = smallFile('{"imageLayoutVersion":"1.0.0"}')
 
 /** The digest in a link file; a newline at its end is accepted. `undefined` when it holds none. */
 export function readLinkFile(bytes: Uint8Array): Digest | undefined {

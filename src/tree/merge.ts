@@ -6,7 +6,9 @@ import { diffTags } from './diff.ts'
 import type { Directories, LoadBlock } from './directory.ts'
 import type { Edit } from './edit.ts'
 import type { Change } from './edits.ts'
+import type { Touch } from './image-layout.ts'
 import { blobsPath, layersPath, repositoryPath, revisionsPath, tagFolder } from './layout.ts'
+import { describeManifest } from './manifest-file.ts'
 import type { Link } from './node.ts'
 import { openTree, type TreeView } from './view.ts'
 
@@ -92,6 +94,7 @@ export async function mergeTrees(options: {
   }
 
   const edits: Edit[] = []
+  const touches: Touch[] = []
   const lookup = (root: CID, path: readonly string[]): Promise<Link | undefined> =>
     directories.resolve({ cid: root, size: 0 }, path, load, signal)
 
@@ -116,6 +119,14 @@ export async function mergeTrees(options: {
       const next = { b: await entry(b, name), o: await entry(o, name), t: await entry(t, name) }
       await unite([...path, name], next, depth - 1, honour)
     }
+  }
+
+  /** All that a repository has, to be looked up in the merged tree. */
+  async function contentsOf(tree: TreeView, name: string): Promise<[Digest, undefined][]> {
+    const found: [Digest, undefined][] = []
+    for (const digests of [tree.manifests(name, signal), tree.layers(name, signal)])
+      for await (const digest of digests) found.push([digest, undefined])
+    return found
   }
 
   const [byUs, byThem] = [await changesOf(ours), await changesOf(theirs)]
@@ -147,6 +158,9 @@ export async function mergeTrees(options: {
     const source = await nameIn(other, repository)
     const link = sides.theirs && source && (await lookup(theirs, tagFolder(source, tag)))
     edits.push({ path: tagFolder(target, tag), link: link || undefined })
+    const listed =
+      sides.theirs && source && (await describeManifest(other, source, sides.theirs, load, signal))
+    touches.push({ repository: target, tags: [[tag, listed || undefined]] })
     needed.add(repository)
   }
   for (const [key, { repository: named, tag }] of byUs) {
@@ -160,6 +174,7 @@ export async function mergeTrees(options: {
     const repository = below(named)
     const target = (await nameIn(mine, repository)) ?? named
     const former = (await nameIn(was, repository)) ?? named
+    const before = edits.length
     for (const [pathOf, depth] of [
       [revisionsPath, REVISION_DEPTH],
       [layersPath, REVISION_DEPTH],
@@ -173,6 +188,7 @@ export async function mergeTrees(options: {
       // a tag that was taken may need what we deleted
       await unite(pathOf(target), links, depth, !needed.has(repository))
     }
+    if (edits.length > before) touches.push({ repository: target, contents: await contentsOf(other, named) })
   }
   const blobs = {
     b: await lookup(base, blobsPath),
@@ -180,5 +196,5 @@ export async function mergeTrees(options: {
     t: await lookup(theirs, blobsPath)
   }
   await unite(blobsPath, blobs, BLOB_DEPTH, needed.size === 0)
-  return { change: { edits, blocks: [] }, taken, kept, conflicts }
+  return { change: { edits, blocks: [], touches }, taken, kept, conflicts }
 }

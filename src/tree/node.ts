@@ -43,6 +43,8 @@ export interface ShardNode {
   readonly kind: 'shard'
   readonly slots: Entries<number, Slot>
   readonly table: LinkTable
+  /** Which slots are taken, as bits; the first byte holds the highest ones. */
+  readonly field: Uint8Array
 }
 
 /** A directory node as it lies in one block. Never changed once made: nodes are shared between roots. */
@@ -78,10 +80,10 @@ const FLAT_DATA = Buffer.from(new UnixFS({ type: 'directory' }).marshal())
  * Decodes a directory's block.
  *
  * @see https://specs.ipfs.tech/unixfs/
- * @throws {RegistryError} SOURCE_FAILED when it isn't a directory: a tree is someone else's until proven sound
+ * @throws {UnsoundTree} when it isn't a directory: a tree is someone else's until proven sound
  */
 export function decodeDirectory(cid: CID, block: Uint8Array): DirNode {
-  if (cid.code !== DAG_PB) throw unsound(cid, 'is a file where a directory was expected')
+  if (cid.code !== DAG_PB) throw new UnsoundTree(cid, 'is a file where a directory was expected')
   try {
     const { table, data } = scan(block) ?? leniently(block)
     if (FLAT_DATA.equals(data)) return flatNode(table)
@@ -98,7 +100,7 @@ export function decodeDirectory(cid: CID, block: Uint8Array): DirNode {
     }
     return shardNode(table)
   } catch (error) {
-    throw unsound(cid, `is not a directory: ${reason(error)}`)
+    throw new UnsoundTree(cid, `is not a directory: ${reason(error)}`)
   }
 }
 
@@ -137,7 +139,7 @@ function flatNode(table: LinkTable): FlatNode {
   return { kind: 'flat', table, links }
 }
 
-function shardNode(table: LinkTable): ShardNode {
+function shardNode(table: LinkTable, field = fieldOf(table)): ShardNode {
   const slotOf = (i: number): Slot => ({
     name: nameAt(table, i).slice(2) || undefined,
     link: linkAt(table, i)
@@ -146,7 +148,14 @@ function shardNode(table: LinkTable): ShardNode {
     const { at, isPrefix } = placeOf(table, Buffer.from(prefixOf(slot)))
     return isPrefix ? slotOf(at) : undefined
   }
-  return { kind: 'shard', table, slots: entriesOf(countOf(table), find, (i) => slotAt(table, i), slotOf) }
+  const slots = entriesOf(countOf(table), find, (i) => slotAt(table, i), slotOf)
+  return { kind: 'shard', table, slots, field }
+}
+
+function fieldOf(table: LinkTable): Uint8Array {
+  const field = new Uint8Array(FANOUT / 8)
+  for (let i = 0; i < countOf(table); i++) mark(field, slotAt(table, i), true)
+  return field
 }
 
 /** A directory with nothing in it. */
@@ -176,8 +185,7 @@ export function changeShard(
   old: ShardNode,
   puts: Iterable<readonly [number, Slot | undefined]>
 ): Made<ShardNode> {
-  const field = new Uint8Array(FANOUT / 8)
-  for (let i = 0; i < countOf(old.table); i++) mark(field, slotAt(old.table, i), true)
+  const field = Uint8Array.from(old.field)
   const splices = [...puts]
     .sort(([a], [b]) => a - b)
     .map(([slot, to]): Splice => {
@@ -188,15 +196,19 @@ export function changeShard(
       return { at, drop: isPrefix, link }
     })
   const first = field.findIndex((byte) => byte !== 0)
-  const data = new UnixFS({
-    type: 'hamt-sharded-directory',
-    data: field.subarray(first === -1 ? field.length : first),
-    fanout: BigInt(FANOUT),
-    hashType: BigInt(murmur3128.code)
-  })
-  const { table, block } = splice(old.table, splices, data.marshal())
-  return { block, node: shardNode(table) }
+  const bits = field.subarray(first === -1 ? field.length : first)
+  const { table, block } = splice(old.table, splices, shardData(bits))
+  return { block, node: shardNode(table, field) }
 }
+
+/** What `UnixFS` of a shard marshals to, in a tenth of the time. */
+function shardData(bits: Uint8Array): Uint8Array {
+  return Buffer.concat([SHARD_HEAD, Buffer.of(bits.length), bits, SHARD_TAIL])
+}
+
+/** Type 5, and that the bits follow; murmur3 and the fan-out. */
+const SHARD_HEAD = Buffer.of(0x08, 0x05, 0x12)
+const SHARD_TAIL = Buffer.of(0x28, murmur3128.code, 0x30, (FANOUT & 0x7f) | 0x80, FANOUT >> 7)
 
 /** Notes in a shard's bit field, whose first byte holds the highest slots, whether a slot is taken. */
 function mark(field: Uint8Array, slot: number, taken: boolean): void {
@@ -221,16 +233,19 @@ export function decodeSmallFile(cid: CID, bytes: Uint8Array, limit: number): Uin
         throw new Error('not one block of a file')
       content = file.data ?? new Uint8Array()
     } catch (error) {
-      throw unsound(cid, `is not a small file: ${reason(error)}`)
+      throw new UnsoundTree(cid, `is not a small file: ${reason(error)}`)
     }
   }
   if (content.length > limit)
-    throw unsound(cid, `has ${content.length} bytes where at most ${limit} make sense`)
+    throw new UnsoundTree(cid, `has ${content.length} bytes where at most ${limit} make sense`)
   return content
 }
 
-function unsound(cid: CID, what: string): RegistryError {
-  return new RegistryError('SOURCE_FAILED', `the registry tree is not sound: ${cid} ${what}`, {
-    detail: { cid: cid.toString() }
-  })
+/** A tree that isn't what it should be: someone else's, or damaged. */
+export class UnsoundTree extends RegistryError {
+  constructor(cid: CID, what: string) {
+    super('SOURCE_FAILED', `the registry tree is not sound: ${cid} ${what}`, {
+      detail: { cid: cid.toString() }
+    })
+  }
 }

@@ -2,11 +2,16 @@ import type { CID } from 'multiformats/cid'
 import { CID as Cid } from 'multiformats/cid'
 import { RegistryError } from '../oci/errors.ts'
 import { type Block, type IndexWrite, type Records, recordRow, type StoreBlocks } from '../store/index.ts'
+import { applyChanges } from './apply.ts'
 import { withDeadline } from './deadline.ts'
 import type { Directories, LoadBlock } from './directory.ts'
 import { applyEdits, type Edit, type Edited, reachable } from './edit.ts'
 import type { Change } from './edits.ts'
+import { createIndexCache } from './image-index.ts'
+import { createTouches } from './image-layout.ts'
+import { createLayoutsBehind, PAUSE_MS } from './layouts-behind.ts'
 import { keyOf, type Link } from './node.ts'
+import { pastKey, pastValue } from './past.ts'
 import { openTree, type TreeView } from './view.ts'
 
 /**
@@ -17,7 +22,7 @@ export type Job = Change | ((tree: TreeView | undefined, signal: AbortSignal) =>
 
 /** The writable trees: one a domain, each with one writer. */
 export interface TreeWriter {
-  /** The root of a domain's tree; `undefined` when it has none. */
+  /** The root of a domain's tree, with its image layouts in step; `undefined` when it has none. */
   root(domain: string): Promise<CID | undefined>
   /** Domains that have a tree, in byte order. */
   domains(): AsyncIterable<string>
@@ -31,10 +36,12 @@ export interface TreeWriter {
   change(domain: string, job: Job, options: ChangeOptions): Promise<CID>
   /** The published root that the domain's tree began from; `undefined` when it began empty. */
   base(domain: string): Promise<CID | undefined>
-  /** Whether `root` is, or once was, the root of the domain's tree, or what it began from. */
+  /** Whether `root` is, or once was, the root of the domain's tree, or what it began from; of the last ones, see `collect-past.ts`. */
   had(domain: string, root: CID): Promise<boolean>
-  /** Called with every new root once it is durable. */
+  /** Called with every new root once it is durable, but for those of quiet changes. */
   onRoot(listener: (domain: string, root: CID) => void): void
+  /** Calls the listeners with the root that quiet changes have made. */
+  announce(domain: string): Promise<void>
 }
 
 /** How a change is made. */
@@ -42,6 +49,8 @@ export interface ChangeOptions {
   readonly signal: AbortSignal
   /** The root to begin from if the domain has no tree yet; `undefined` for an empty one. */
   readonly base?: (signal: AbortSignal) => Promise<CID | undefined>
+  /** It is one of several that belong together: nobody is told of its root before {@link TreeWriter.announce}. */
+  readonly quiet?: boolean
 }
 
 interface Waiting extends ChangeOptions {
@@ -55,7 +64,6 @@ const MAX_GROUP = 256
 
 const rootKey = (domain: string) => `root/${domain}`
 const baseKey = (domain: string) => `base/${domain}`
-const historyKey = (domain: string, root: CID) => `was/${domain}/${root}`
 
 /**
  * @param options.load where directories come from that aren't in the store: a tree that began as a copy
@@ -72,6 +80,8 @@ export function createTreeWriter(options: {
   const { blocks, records, directories, deadlineMs } = options
   const roots = new Map<string, Promise<Link | undefined>>()
   const queues = new Map<string, Waiting[]>()
+  const indexes = createIndexCache()
+  const behind = createLayoutsBehind(records)
   const listeners: ((domain: string, root: CID) => void)[] = []
 
   function rootLink(domain: string): Promise<Link | undefined> {
@@ -92,37 +102,45 @@ export function createTreeWriter(options: {
     domain: string,
     root: Link,
     base: CID | undefined,
-    edited: Edited,
+    edited: Edited & { files: ReadonlyMap<string, Block> },
     others: readonly IndexWrite[]
   ): Promise<void> {
-    const kept = await reachable(root.cid, edited)
-    const now = Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
+    const kept = [...(await reachable(root.cid, edited)), ...edited.files.values()]
+    const now = pastValue()
     const rows: [string, Uint8Array][] = [
       [rootKey(domain), writeLink(root)],
-      [historyKey(domain, root.cid), now]
+      [pastKey(domain, root.cid), now]
     ]
     if (base !== undefined)
-      rows.push([historyKey(domain, base), now], [baseKey(domain), Buffer.from(base.toString())])
+      rows.push([pastKey(domain, base), now], [baseKey(domain), Buffer.from(base.toString())])
     await blocks.commit(kept, rows, others)
     roots.set(domain, Promise.resolve(root))
     for (const cid of edited.replaced) directories.forget(cid)
   }
 
-  /** One group: each job sees what those before it changed; all become durable in one write. */
-  async function commitGroup(domain: string, group: readonly Waiting[]): Promise<void> {
+  /** One group: each job sees what those before it changed; all become durable in one write. Whether they have. */
+  async function commitGroup(domain: string, group: readonly Waiting[]): Promise<boolean> {
     const offered = new Map<string, Block>()
     const made = new Map<string, Block>()
     const load: LoadBlock = async (cid, signal) => {
       const key = keyOf(cid)
       return (made.get(key) ?? offered.get(key))?.bytes ?? options.load(domain)(cid, signal)
     }
-    const context = { directories, load, offered, blocks: made, replaced: [] }
+    const here = async (cid: CID) => {
+      const key = keyOf(cid)
+      return (made.get(key) ?? offered.get(key))?.bytes ?? blocks.find(cid)
+    }
+    const files = new Map<string, Block>()
+    const context = { directories, load, here, offered, blocks: made, files, indexes, replaced: [] }
     const before = await rootLink(domain)
     let root = before
     let base: CID | undefined
     const done: Waiting[] = []
     let pending: Edit[] = []
     const others: IndexWrite[] = []
+    const late = await behind.of(domain)
+    let touches = createTouches()
+    let [plain, replaced] = [true, false]
     const apply = async () => {
       if (pending.length === 0) return
       root = await withDeadline(deadlineMs, undefined, (signal) =>
@@ -144,7 +162,15 @@ export function createTreeWriter(options: {
           await apply()
           const view = root && openTree(root, directories, load)
           change = await withDeadline(deadlineMs, signal, (within) => job(view, within))
+          plain = false
         } else change = job
+        // A change of what the root holds brings its own layouts.
+        if (change?.edits.some(({ path }) => path.length === 1) === true) {
+          touches = createTouches()
+          replaced = true
+          plain = false
+        }
+        touches.add(change?.touches ?? [])
         pending.push(...(change?.edits ?? []))
         others.push(...(change?.rows ?? []))
         for (const block of change?.blocks ?? []) offered.set(keyOf(block.cid), block)
@@ -153,65 +179,100 @@ export function createTreeWriter(options: {
         waiting.reject(error)
       }
     }
+    const waits = plain && behind.mayWait(domain, late, touches, group.length)
+    const layouts = waits ? behind.defer(domain, late, touches) : behind.settle(domain, late, touches)
+    others.push(...layouts.rows)
     try {
-      await apply()
+      const touched = createTouches()
+      if (!waits && !replaced) touched.add(late.touches)
+      if (!waits) touched.add([...touches.all()])
+      root = await withDeadline(deadlineMs, undefined, (signal) =>
+        applyChanges(root, pending, touched, plain, { ...context, signal })
+      )
     } catch (error) {
       for (const waiting of done) waiting.reject(error)
-      return
+      return false
     }
     if (root === undefined) {
       for (const waiting of done)
         waiting.reject(new RegistryError('NAME_UNKNOWN', `${domain} has no registry tree here`))
-      return
+      return false
     }
     const changed = before === undefined || !before.cid.equals(root.cid)
     try {
       if (changed || others.length > 0) await persist(domain, root, base, context, others)
+      layouts.written()
     } catch (error) {
       for (const waiting of done) waiting.reject(error)
-      return
+      return false
     }
     for (const waiting of done) waiting.resolve(root.cid)
-    if (changed) for (const listener of listeners) listener(domain, root.cid)
+    if (changed && !done.every(({ quiet }) => quiet)) tell(domain, root.cid)
+    return true
+  }
+
+  function tell(domain: string, root: CID): void {
+    for (const listener of listeners) listener(domain, root)
   }
 
   async function drain(domain: string, queue: Waiting[]): Promise<void> {
+    let committed = false
     while (queue.length > 0) {
       const group = queue.splice(0, MAX_GROUP)
       try {
-        await commitGroup(domain, group)
+        committed = await commitGroup(domain, group)
       } catch (error) {
         for (const waiting of group) waiting.reject(error)
       }
     }
     queues.delete(domain)
+    // What can't be done is recorded: the next change does it.
+    const later = () => void settle(domain).catch(() => undefined)
+    const isLate = committed && (await behind.isLate(domain).catch(() => false))
+    if (isLate) setTimeout(later, PAUSE_MS).unref()
+  }
+
+  /** Brings the layouts of a domain in step, if they are behind. */
+  async function settle(domain: string): Promise<void> {
+    if (!(await behind.isLate(domain))) return
+    const signal = AbortSignal.timeout(deadlineMs)
+    await change(domain, { edits: [], blocks: [] }, { signal })
+  }
+
+  function change(domain: string, job: Job, changeOptions: ChangeOptions): Promise<CID> {
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = { ...changeOptions, job, resolve, reject }
+      const queue = queues.get(domain)
+      if (queue !== undefined) queue.push(waiting)
+      else {
+        const fresh = [waiting]
+        queues.set(domain, fresh)
+        // The queue begins in the next turn, so that requests read in this one are one group.
+        setImmediate(() => void drain(domain, fresh))
+      }
+    })
   }
 
   return {
-    root: async (domain) => (await rootLink(domain))?.cid,
+    change,
+    async root(domain) {
+      await settle(domain)
+      return (await rootLink(domain))?.cid
+    },
     async *domains() {
       for await (const [key] of records.list('root/')) yield key.slice('root/'.length)
     },
     view: async (domain) => viewOf(domain, await rootLink(domain)),
-    change(domain, job, changeOptions) {
-      return new Promise((resolve, reject) => {
-        const waiting: Waiting = { ...changeOptions, job, resolve, reject }
-        const queue = queues.get(domain)
-        if (queue !== undefined) queue.push(waiting)
-        else {
-          const fresh = [waiting]
-          queues.set(domain, fresh)
-          // The queue begins in the next turn, so that requests read in this one are one group.
-          setImmediate(() => void drain(domain, fresh))
-        }
-      })
-    },
     async base(domain) {
       const bytes = await records.get(baseKey(domain))
       return bytes && Cid.parse(Buffer.from(bytes).toString())
     },
-    had: async (domain, root) => (await records.get(historyKey(domain, root))) !== undefined,
-    onRoot: (listener) => void listeners.push(listener)
+    had: async (domain, root) => (await records.get(pastKey(domain, root))) !== undefined,
+    onRoot: (listener) => void listeners.push(listener),
+    async announce(domain) {
+      const root = await rootLink(domain)
+      if (root !== undefined) tell(domain, root.cid)
+    }
   }
 }
 
@@ -220,8 +281,10 @@ export function createTreeWriter(options: {
  * for a change that brings another's tree in.
  */
 export function descentRows(domain: string, root: CID): IndexWrite[] {
-  const now = Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
-  return [recordRow(historyKey(domain, root), now), recordRow(baseKey(domain), Buffer.from(root.toString()))]
+  return [
+    recordRow(pastKey(domain, root), pastValue()),
+    recordRow(baseKey(domain), Buffer.from(root.toString()))
+  ]
 }
 
 function writeLink(link: Link): Uint8Array {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import type { CID } from 'multiformats/cid'
 import { openStore, rawCid, type Store } from '../../src/store/index.ts'
 import { createDirectories, createTreeWriter, type LoadBlock } from '../../src/tree/index.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -32,6 +33,13 @@ describe('the writer of trees', () => {
       load: () => load ?? stored,
       deadlineMs: 10_000
     })
+  }
+
+  /** The folder `top` of a root. */
+  async function topOf(root: CID) {
+    const load: LoadBlock = async (cid) =>
+      (await store.blocks.find(cid)) ?? assert.fail(`${cid} was not kept`)
+    return createDirectories().entry(root, 'top', load, signal)
   }
 
   /** All blocks below a root, by walking the store alone. */
@@ -76,6 +84,28 @@ describe('the writer of trees', () => {
     ])
     const expected = [...names.filter((_, i) => i !== 5), 'after/job', 'kept/b']
     assert.deepEqual(await paths('one'), expected.sort())
+  })
+
+  it('keeps what one change says of a folder, when another one beside it says something below', async () => {
+    const trees = writer()
+    const remove = (path: string) => ({ edits: [{ path: path.split('/'), link: undefined }], blocks: [] })
+    const [whole, other] = [await trees.change('whole', file('top/theirs'), { signal }), 'order']
+    for (const path of ['top/ours', 'gone/a', 'gone/b']) await trees.change(other, file(path), { signal })
+    await Promise.all([
+      // as a merge or a restore puts it, with a push and a removal right behind
+      trees.change(
+        other,
+        async () => ({
+          edits: [{ path: ['top'], link: await topOf(whole) }],
+          blocks: []
+        }),
+        { signal }
+      ),
+      trees.change(other, file('top/pushed'), { signal }),
+      trees.change(other, remove('gone'), { signal }),
+      trees.change(other, remove('gone/a'), { signal })
+    ])
+    assert.deepEqual(await paths(other), ['top/pushed', 'top/theirs'])
   })
 
   it('answers for no change that is not in the root, when a change beside it fails', async () => {
