@@ -7,6 +7,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import type { Records, StoreBlocks } from '../store/index.ts'
 import type { LoadBlock, Way } from '../tree/index.ts'
 import { createMet } from './met.ts'
+import { timed } from './timings.ts'
 
 /** Connected peers that are said to have something; `cid` is what is wanted, where it isn't the tree's root. */
 export type PeersOf = (signal: AbortSignal, cid?: CID) => Promise<readonly PeerId[]>
@@ -51,7 +52,7 @@ const NOBODY_MS = 5000
 const POOR_MS = 60_000
 
 export function createHolders(options: {
-  blocks: StoreBlocks
+  blocks: Pick<StoreBlocks, 'find'>
   ipfs: Pick<Ipfs, 'addressesOf' | 'block' | 'connect' | 'find' | 'health' | 'neighbours' | 'path'>
   records: Records
   /** For one search of the network, in milliseconds. */
@@ -83,7 +84,8 @@ export function createHolders(options: {
         if (peers.length === 0 && searches.peek(key) === mine) searches.set(key, mine, { ttl: NOBODY_MS })
       })
     }
-    return untilAborted(found, signal)
+    const searching = found
+    return timed(signal, 'search', () => untilAborted(searching, signal))
   }
 
   /** Those who had the domain's trees before, as far as they can be reached. */
@@ -121,7 +123,7 @@ export function createHolders(options: {
   async function peersFor(where: Whereabouts, cid: CID | undefined, signal: AbortSignal) {
     const key = String(where.root ?? where.domain)
     let failure: unknown
-    const some = await known(where, signal).catch((error: unknown) => {
+    const some = await timed(signal, 'dial', () => known(where, signal)).catch((error: unknown) => {
       signal.throwIfAborted()
       failure = error
       return []
@@ -170,7 +172,8 @@ export function createHolders(options: {
     },
 
     loader: (peers, where) => async (cid, signal, way) => {
-      const key = cid.toString()
+      // much cheaper to make, and to keep, than the CID's own text
+      const key = Buffer.from(cid.bytes.buffer, cid.bytes.byteOffset, cid.bytes.length).toString('latin1')
       const hit = hot.get(key)
       if (hit !== undefined) return hit
       const here = await blocks.find(cid)
@@ -182,9 +185,10 @@ export function createHolders(options: {
         const since = Date.now()
         const asked = await peers(signal, cid)
         let from = asked
-        const got = await fetched(cid, way, asked, signal).catch(async (error: unknown) => {
+        const first = () => fetched(cid, way, asked, signal)
+        const got = await timed(signal, 'tree', first).catch(async (error: unknown) => {
           from = await others(asked, error)
-          return fetched(cid, undefined, from, signal)
+          return timed(signal, 'tree', () => fetched(cid, undefined, from, signal))
         })
         const { domain } = (await where(signal)) ?? {}
         if (domain !== undefined) {

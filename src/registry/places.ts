@@ -13,6 +13,7 @@ import {
   type TreeWriter
 } from '../tree/index.ts'
 import type { Holders, PeersOf, Whereabouts } from './holders.ts'
+import { timed } from './timings.ts'
 
 /** A tree in which a repository is looked for, with where its blocks come from. */
 export interface Place {
@@ -52,7 +53,7 @@ export function createPlaces(options: {
   holders: Holders
   discovery: Discovery
   directories: Directories
-  writer: () => TreeWriter
+  writer: () => Pick<TreeWriter, 'view' | 'had'>
   /** Called with the root of each tree of somebody else that is looked into. */
   onRemote?: (root: CID) => void
   /** Multiaddrs of peers that are asked for roots named by CID. */
@@ -64,7 +65,7 @@ export function createPlaces(options: {
 
   async function lookup(domain: string, signal: AbortSignal): Promise<Published | undefined> {
     if (!looksLikeDomain(domain)) return undefined
-    return discovery.resolve(domain, { signal })
+    return timed(signal, 'resolve', () => discovery.resolve(domain, { signal }))
   }
 
   /** Where the tree is that a domain publishes. */
@@ -223,9 +224,11 @@ export function createPlaces(options: {
         return
       }
       if (place.kind === 'ipns') {
-        const found = looksLikeDomain(place.name)
-          ? await discovery.resolve(place.name, { signal })
-          : await discovery.resolveKey(place.name, { hints: options.peers, signal })
+        const found = await timed(signal, 'resolve', () =>
+          looksLikeDomain(place.name)
+            ? discovery.resolve(place.name, { signal })
+            : discovery.resolveKey(place.name, { hints: options.peers, signal })
+        )
         const root = await rootOf(`/ipns/${place.name}`, found, signal)
         const what = `the tree ${root} of /ipns/${place.name}`
         yield rootPlace(root, repository, what, signal, wants, found.providers)

@@ -1,0 +1,79 @@
+import { displayName, type ImageOfDomain } from '../oci/reference.ts'
+import { fetchManifest, fetchRoot, openRepository } from './doctor-content.ts'
+import { type Fresh, type FreshOptions, openFresh } from './doctor-fresh.ts'
+import { examineGateway, type GatewayFacts, type Listening } from './doctor-gateway.ts'
+import { fetchFirstBytes } from './doctor-layers.ts'
+import { dialAddresses } from './doctor-peers.ts'
+import { askServers, followRecords, type LocalFacts } from './doctor-records.ts'
+import { createExamination, type Examination } from './doctor-steps.ts'
+import type { Diagnosis, DoctorReport, StepName } from './doctor-types.ts'
+
+/** Finds out what keeps a pull, or this gateway, from working. */
+export interface Doctor {
+  /**
+   * Looks at a domain as somebody does who pulls from it for the first time: with rooms of its own, which know
+   * nothing and keep nothing. Without a domain, at the gateway itself.
+   */
+  examine(
+    request: Partial<ImageOfDomain>,
+    options: { signal: AbortSignal; report: DoctorReport }
+  ): Promise<Diagnosis>
+  /** What the gateway says of itself once it listens; without it none runs. */
+  listening(facts: Listening): void
+}
+
+/** How many steps there are at most. */
+const DOMAIN_STEPS = 8
+const GATEWAY_STEPS = 5
+
+/** @param options.pullMs for what a pull waits at most, in milliseconds */
+export function createDoctor(options: {
+  fresh: FreshOptions
+  pullMs: number
+  local: LocalFacts
+  gateway: Omit<GatewayFacts, 'listening'>
+}): Doctor {
+  const { fresh: settings, pullMs, local } = options
+  let listening: Listening | undefined
+
+  async function image(exam: Examination, wanted: ImageOfDomain, fresh: Fresh): Promise<void> {
+    const { domain } = wanted
+    const answers = await askServers(exam, domain, settings)
+    const facts = { fresh, local, options: settings, serversAnswer: answers === true }
+    const found = await followRecords(exam, domain, facts)
+    const rest = (from: StepName, why: string): void => {
+      const steps: StepName[] = ['peers', 'root', 'tree', 'manifest', 'layers']
+      exam.skip(steps.slice(steps.indexOf(from)), why)
+    }
+    if (found === undefined) return rest('peers', 'no root is known')
+    const known = { found, fresh, options: settings, pullMs }
+    if ((await dialAddresses(exam, found, known)) === undefined) return rest('root', 'nobody can be asked')
+    if ((await fetchRoot(exam, known)) === undefined) return rest('tree', 'there is no root to begin from')
+    const place = await openRepository(exam, known, wanted)
+    if (place === undefined) return rest('manifest', 'no repository was found')
+    const manifest = await fetchManifest(exam, known, place, wanted.tag)
+    if (manifest === undefined) return rest('layers', 'no manifest says which they are')
+    await fetchFirstBytes(exam, known, place, manifest)
+  }
+
+  return {
+    async examine(request, { signal, report }) {
+      await using stack = new AsyncDisposableStack()
+      const { domain, repository, tag } = request
+      if (domain === undefined) {
+        const exam = createExamination('gateway', { signal, report, total: GATEWAY_STEPS })
+        const facts = { ...options.gateway, listening }
+        await examineGateway(exam, facts, { fresh: () => openFresh(settings, stack), options: settings })
+        return exam.diagnosis()
+      }
+      const target = repository === undefined ? domain : displayName(domain, repository)
+      const named = tag === undefined ? target : `${target}:${tag}`
+      const exam = createExamination(named, { signal, report, total: DOMAIN_STEPS })
+      await image(exam, { ...request, domain }, await openFresh(settings, stack))
+      return exam.diagnosis()
+    },
+    listening(facts) {
+      listening = facts
+    }
+  }
+}

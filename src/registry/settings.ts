@@ -1,0 +1,47 @@
+import type { RetentionRule } from '../config-values.ts'
+import type { PublishSettings } from './publishing-types.ts'
+import type { Limits } from './quota.ts'
+
+/** What is kept, and for how long; times in milliseconds. */
+export interface CollectSettings {
+  /** How many published roots of a domain are kept. */
+  readonly keepRoots: number
+  /** How long what nothing names stays after it was pushed or used last. */
+  readonly graceMs: number
+  /** Bytes that cached content may take; `undefined` for all there is. */
+  readonly cacheLimit: number | undefined
+  /** How often to collect, retention included, without being asked. */
+  readonly intervalMs: number | undefined
+  readonly retention: readonly RetentionRule[]
+}
+
+/** Settings of the registry; times in milliseconds. */
+export interface RegistrySettings {
+  readonly pushBase: 'published' | 'empty'
+  readonly treeDeadlineMs: number
+  readonly transferLingerMs: number
+  readonly uploadExpiryMs: number
+  /** Multiaddrs of peers that are asked for roots named by CID. */
+  readonly peers: readonly string[]
+  readonly collect: CollectSettings
+  /** None unless given. */
+  readonly limits?: Limits
+  /** Fetch what strangers ask for and isn't here, from whoever has it. */
+  readonly fetchForPeers?: boolean
+  /** For one search of the network for who has something; {@link SEARCH_MS} unless given. */
+  readonly searchMs?: number
+  /** Nothing is published by itself, and the system's name servers are asked, if not given. */
+  readonly publish?: PublishSettings
+}
+
+/** Searches of a large network take seconds, and what they find after this long comes too late for a client. */
+export const SEARCH_MS = 30_000
+
+/** How publishing works where nothing is set. */
+export const PUBLISH_NOTHING: PublishSettings = {
+  publishers: new Map(),
+  dnsServers: [],
+  dnsTimeoutMs: 10_000,
+  execTimeoutMs: 60_000,
+  afterMs: 5000
+}
