@@ -45,14 +45,20 @@ export function hostPort(text: string): HostPort {
   return { host: host === '' ? '0.0.0.0' : host, port }
 }
 
-/** A name server, with or without a port. Throws an Error that says what is needed. */
+/** A name server, with or without a port, or its https URL. Throws an Error that says what is needed. */
 export function dnsServer(text: string): string {
+  if (/^https:/i.test(text)) {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (url === undefined || url.username !== '' || url.hash !== '' || /[{}]/.test(text))
+      throw new Error(`'${text}' is no URL like https://dns.example/dns-query`)
+    return text
+  }
   const match = /^(?:\[([^\]]+)\]|[^:[\]\s/]+)(?::(\d{1,5}))?$/.exec(text)
   const port = Number(match?.[2] ?? 53)
   const named = match !== null && (match[1] === undefined || isIP(match[1]) === 6)
   if (isIP(text) !== 6 && (!named || port < 1 || port > 65535))
     throw new Error(
-      `'${text}' is no host, host:port, IPv6 address or [IPv6]:port with a port from 1 to 65535`
+      `'${text}' is no host, host:port, IPv6 address or [IPv6]:port with a port from 1 to 65535, and no https URL`
     )
   return text
 }

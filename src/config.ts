@@ -117,9 +117,9 @@ export const SETTINGS: readonly Setting[] = [
   ),
   row(
     'dnsServers',
-    'HOST[:PORT],…',
+    'HOST[:PORT]|https://…,…',
     '',
-    "name servers that are asked for TXT records; the system's if not set",
+    "name servers that are asked for TXT records, by DNS or over HTTPS (https://host/dns-query); the system's if not set",
     list(dnsServer)
   ),
   row(

@@ -19,6 +19,7 @@ import type { Log } from './log.ts'
 import { RegistryError, reason } from './oci/errors.ts'
 import { operationsOf } from './operations.ts'
 import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
+import { openSecrets } from './secrets.ts'
 import { openStore, type Store } from './store/index.ts'
 
 /** A gateway that runs. */
@@ -54,6 +55,9 @@ const PROVIDE_DEADLINE = 60_000
 /** How long a transfer whose clients have gone waits for them to come back, in milliseconds. Docker retries after 5 s, then 10. */
 const TRANSFER_LINGER = 20_000
 
+/** A node that looks at others, and is there for nobody. */
+const SOLITARY = { mdns: false, relays: [], relayServer: false }
+
 /** The rooms below HTTP and the command line, open. */
 export interface Rooms {
   readonly config: Config
@@ -84,6 +88,8 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
   }
   const offer = createOffer({ policy: config.seed, store, log })
   stack.defer(() => offer.stop())
+  const allowDial = isLoopback(config.listen.host) || config.allowPrivatePeers ? 'any' : 'public'
+  const timeouts = { dialMs: config.dialTimeout, blockMs: config.blockTimeout, idleMs: config.idleTimeout }
   const ipfs = await createIpfs({
     blockstore: store.blocks,
     offer,
@@ -94,9 +100,9 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
     listen: config.swarmListen,
     announce: config.announce,
     routing: config.routing,
-    allowDial: isLoopback(config.listen.host) || config.allowPrivatePeers ? 'any' : 'public',
+    allowDial,
     log,
-    timeouts: { dialMs: config.dialTimeout, blockMs: config.blockTimeout, idleMs: config.idleTimeout }
+    timeouts
   }).catch(inUse('SEAWAY_SWARM_LISTEN', config.swarmListen.join(',')))
   stack.defer(() => ipfs.stop())
   const book = createIpnsBook({ records: store.records, log, now: Date.now })
@@ -139,6 +145,15 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
     },
     offer,
     meters,
+    doctor: {
+      node: { allowDial, routing: config.routing, timeouts, network: { ...config, ...SOLITARY } },
+      dnsServers: config.dnsServers,
+      dnsTimeoutMs: config.dnsTimeout,
+      nameTimeoutMs: config.dnsTimeout * NAME_SHARE,
+      searchMs: config.blockTimeout,
+      pullMs: config.pullTimeout,
+      reserve: config.diskReserve
+    },
     log
   })
   stack.defer(() => registry.stop())
@@ -159,6 +174,7 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
 export async function startGateway(config: Config, log: Log): Promise<Gateway> {
   const stack = new AsyncDisposableStack()
   try {
+    for (const warning of await openSecrets(config)) log.warn(warning)
     const rooms = await openRooms(config, log, stack)
     const { ipfs, registry, provider, limits } = rooms
     const stopping = new AbortController()
@@ -206,6 +222,11 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       )
     }
     registry.publishing.announce(providersOf)
+    registry.doctor?.listening({
+      at: `${listening.host}:${listening.port}`,
+      check: (signal) => isRegistry(listening, signal),
+      addresses: () => withSeed(ipfs.addresses(), seed)
+    })
     registry.ipns?.start()
     await registry.autoPublisher.start()
     const running = stack.move()
@@ -220,6 +241,16 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     await stack.disposeAsync()
     throw error
   }
+}
+
+/** @throws Error when what answers there is no registry */
+async function isRegistry({ host, port }: Gateway['listening'], signal: AbortSignal): Promise<void> {
+  const name =
+    host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
+  const answer = await fetch(`http://${name}:${port}/v2/`, { signal })
+  await answer.arrayBuffer()
+  if (!answer.headers.has('docker-distribution-api-version'))
+    throw new Error(`what answers at ${name}:${port} is no registry (status ${answer.status})`)
 }
 
 /** Says what to do about an address that somebody else listens on. */

@@ -27,9 +27,16 @@ export function operationsOf({ registry, provider }: Rooms): Operations {
       const { root } = await registry.historyLog.restore(domain, which, signal)
       return { domain, root: root.toString() }
     },
+    pins: () => registry.pins.list(),
+    pin: ({ root }, { signal }) => registry.pins.add(root, signal),
+    unpin: ({ root }) => registry.pins.remove(root),
     publish: (request, { signal, progress }) =>
       registry.publishing.publish(request, { signal, report: progress }),
     sync: (request, { signal }) => registry.sync(request, signal),
+    async doctor(request, { signal, progress }) {
+      if (registry.doctor === undefined) throw new RegistryError('UNSUPPORTED', 'there is no doctor here')
+      return registry.doctor.examine(request, { signal, report: progress })
+    },
     keys: () => namesOf(registry).keys(),
     createKey: ({ domain }) => namesOf(registry).createKey(domain),
     exportKey: ({ domain, format }) => namesOf(registry).exportKey(domain, format),

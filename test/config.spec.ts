@@ -21,12 +21,12 @@ describe('config', () => {
     const file = join(folder.path, 'seaway.yaml')
     writeFileSync(
       file,
-      'listen: "127.0.0.1:1"\nrouting: public\ndnsServers: [127.0.0.1:53, 127.0.0.2:53]\nallowPrivatePeers: true\n'
+      'listen: "127.0.0.1:1"\nrouting: public\ndnsServers: [127.0.0.1:53, https://dns.test/dns-query]\nallowPrivatePeers: true\n'
     )
     const config = read({ SEAWAY_LISTEN: '127.0.0.1:2', SEAWAY_CONFIG: file }, { listen: '127.0.0.1:3' })
     assert.equal(config.listen.port, 3)
     assert.equal(config.routing, 'public')
-    assert.deepEqual(config.dnsServers, ['127.0.0.1:53', '127.0.0.2:53'])
+    assert.deepEqual(config.dnsServers, ['127.0.0.1:53', 'https://dns.test/dns-query'])
     assert.equal(config.allowPrivatePeers, true)
     assert.equal(read({ SEAWAY_LISTEN: '127.0.0.1:2' }, {}, file).listen.port, 2)
     await folder.remove()
@@ -55,6 +55,8 @@ describe('config', () => {
       [{ SEAWAY_SWARM_LISTEN: '127.0.0.1:4001' }, /\/ip4\/0\.0\.0\.0\/tcp\/4001/],
       [{ SEAWAY_DNS_SERVERS: '127.0.0.1:53,not a server' }, /SEAWAY_DNS_SERVERS is '.*not a server'.*HOST/],
       [{ SEAWAY_DNS_SERVERS: '127.0.0.1:70000' }, /SEAWAY_DNS_SERVERS.*65535/],
+      [{ SEAWAY_DNS_SERVERS: 'http://dns.test/dns-query' }, /SEAWAY_DNS_SERVERS.*https URL/],
+      [{ SEAWAY_DNS_SERVERS: 'https://me:secret@dns.test/' }, /SEAWAY_DNS_SERVERS.*no URL like https:/],
       [{ SEAWAY_LISTN: 'x' }, /SEAWAY_LISTN is not a setting.*SEAWAY_LISTEN/],
       [{ SEAWAY_CONFIG: file }, /'lisen'.*is not a setting.*listen/],
       [{ SEAWAY_CONFIG: join(folder.path, 'none.yaml') }, /cannot be read/]

@@ -1,9 +1,13 @@
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
+import type { ImageOfDomain } from '../oci/reference.ts'
 import type {
   Collected,
+  Diagnosis,
   HistoryEntry,
   KeyInfo,
+  Pin,
+  Pinned,
   PublishReport,
   PublishRequest,
   Removed,
@@ -52,10 +56,18 @@ export interface Operations {
   history(args: { domain: string }, call: Call): Promise<readonly HistoryEntry[]>
   /** Makes a published root, by its number or CID, the current one again. @throws {RegistryError} NAME_UNKNOWN */
   restore(args: { domain: string; which: string }, call: Call): Promise<{ domain: string; root: string }>
+  /** The pinned roots. */
+  pins(args: object, call: Call): Promise<readonly Pin[]>
+  /** Pins a root: a CID, `domain`, or `domain@N`. @throws {RegistryError} as Pins.add does */
+  pin(args: { root: string }, call: Call): Promise<Pinned>
+  /** @throws {RegistryError} NAME_UNKNOWN */
+  unpin(args: { root: string }, call: Call): Promise<Pin>
   /** Makes a domain's current root the published one. @throws {RegistryError} as Publishing.publish does */
   publish(args: PublishRequest, call: Call): Promise<PublishReport>
   /** Merges the published tree of a domain into the local one. @throws {RegistryError} as Sync does */
   sync(args: SyncRequest, call: Call): Promise<SyncReport>
+  /** Examines a domain, or the gateway itself if none is given. */
+  doctor(args: Partial<ImageOfDomain>, call: Call): Promise<Diagnosis>
   /** The IPNS keys of domains. */
   keys(args: object, call: Call): Promise<readonly KeyInfo[]>
   /** @throws {RegistryError} DENIED when the domain has one */

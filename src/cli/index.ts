@@ -2,9 +2,11 @@ import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
 import type { Command, CommandContext } from './command.ts'
+import { doctor } from './doctor.ts'
 import { gc } from './gc.ts'
 import { history } from './history.ts'
 import { key } from './key.ts'
+import { pin } from './pin.ts'
 import { provide } from './provide.ts'
 import { publish } from './publish.ts'
 import { rm } from './rm.ts'
@@ -31,12 +33,14 @@ export const COMMANDS: readonly Command[] = [
   publish,
   key,
   sync,
+  doctor,
   usage,
   verify,
   provide,
   gc,
   rm,
-  history
+  history,
+  pin
 ]
 
 /** The command line was wrong: exit status 2. */

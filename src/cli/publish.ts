@@ -114,11 +114,12 @@ function tableOf(report: PublishReport, request: PublishRequest): string[] {
     strings.map((part) => JSON.stringify(part)).join(' ')
   ])
   lines.push(...formatTable(['NAME', 'TYPE', 'TTL', 'VALUE'], rows, [2]).map((line) => `  ${line}`), '')
-  const seen = servers.map(({ server, agrees, link, problem }) => [
+  const seen = servers.map(({ server, agrees, link, problem, authenticated }) => [
     server,
-    problem ?? (agrees ? 'sees it' : link === undefined ? 'has no record yet' : `shows ${link}`)
+    problem ?? (agrees ? 'sees it' : link === undefined ? 'has no record yet' : `shows ${link}`),
+    authenticated === true ? 'validated with DNSSEC' : ''
   ])
-  if (seen.length > 0) lines.push(...formatTable(['RESOLVER', ''], seen).map((line) => `  ${line}`), '')
+  if (seen.length > 0) lines.push(...formatTable(['RESOLVER', '', ''], seen).map((line) => `  ${line}`), '')
   lines.push(...report.advice.map((line) => `  ${line}`))
   return lines
 }

@@ -78,7 +78,7 @@ export function createProgressLine(stream: NodeJS.WriteStream): {
       }
       if (!stream.isTTY || now - last < REFRESH) return
       last = now
-      const text = progressText(report, (now - start) / 1000).slice(0, (stream.columns ?? 80) - 1)
+      const text = progressText(report, (now - start) / 1000).slice(0, (stream.columns || 80) - 1)
       stream.write(`\r\u001b[K${text}`)
       shown = true
     },

@@ -10,6 +10,7 @@ import { nameRoutes } from './names.ts'
 import { createPullHandlers } from './pull.ts'
 import { createPushHandlers } from './push.ts'
 import { type Route, routeTable } from './routes.ts'
+import { setServerTiming } from './timing.ts'
 import { type PeerTerms, trustlessRoutes } from './trustless.ts'
 
 /** What the HTTP side needs to know. Times in milliseconds. */
@@ -49,7 +50,11 @@ export function createApp(options: AppOptions): Koa {
       const signal = lifetime(ctx.res, deadline ? options.pullTimeoutMs : undefined)
       // what peers get is counted where it is sent
       if (path.startsWith('/v2/')) meter.watch(ctx, repositoryIn(ctx, options.hosts))
-      await handle({ ctx, signal })
+      try {
+        await handle({ ctx, signal })
+      } finally {
+        if (path.startsWith('/v2/')) setServerTiming(ctx, signal)
+      }
     })
   }
   app.use(accessLog(log))

@@ -1,5 +1,4 @@
 import type { CID } from 'multiformats/cid'
-import type { RetentionRule } from '../config-values.ts'
 import { createLastGood, type Discovery, type IpnsBook, type IpnsResolver } from '../discovery/index.ts'
 import { createOffer, type Ipfs, type Offer } from '../ipfs/index.ts'
 import { createTransfers } from '../ipfs/transfer.ts'
@@ -8,37 +7,42 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import type { RepositoryName } from '../oci/reference.ts'
 import { createUses, type Store } from '../store/index.ts'
 import { createDirectories, createTreeWriter } from '../tree/index.ts'
-import { type Collected, collect } from './collect.ts'
+import { collect } from './collect.ts'
 import { createCacheKeeper } from './collect-cache.ts'
 import { createPulledRoots } from './collect-pulled.ts'
-import { createSchedule } from './collect-schedule.ts'
-import { type Content, createContent } from './content.ts'
-import { createHistory, type History } from './history.ts'
-import { createHistoryLog, type HistoryLog } from './history-log.ts'
+import { createContent } from './content.ts'
+import { createDoctor } from './doctor.ts'
+import type { FreshOptions } from './doctor-fresh.ts'
+import { createHistory } from './history.ts'
+import { createHistoryLog } from './history-log.ts'
 import { createHolders } from './holders.ts'
-import { createIpns, type Ipns } from './ipns.ts'
+import { createIpns } from './ipns.ts'
 import { createLinks } from './links.ts'
-import { createLists, type Lists } from './lists.ts'
+import { createLists } from './lists.ts'
 import { createMeters, type Meters, NOBODY, ownerOf } from './meters.ts'
+import { createPins } from './pins.ts'
 import { createPlaces } from './places.ts'
 import { createPublishing } from './publishing.ts'
-import { type AutoPublisher, createAutoPublisher } from './publishing-auto.ts'
-import type { Publishing, PublishSettings } from './publishing-types.ts'
-import { createPull, type Pull } from './pull.ts'
-import { createPush, type Push } from './push.ts'
-import { createQuota, type Limits, type Quota } from './quota.ts'
-import { createRemoval, type Removal } from './remove.ts'
-import { createImageRemoval, type ImageRemoval } from './remove-images.ts'
+import { createAutoPublisher } from './publishing-auto.ts'
+import { createPull } from './pull.ts'
+import { createPush } from './push.ts'
+import { createQuota } from './quota.ts'
+import { createRemoval } from './remove.ts'
+import { createImageRemoval } from './remove-images.ts'
 import { createRepair } from './repair.ts'
 import { createRetention } from './retention.ts'
-import { createSeeding, type Seeding } from './seeding.ts'
-import { createSync, type Sync } from './sync.ts'
-import { createUploads, type Uploads } from './uploads.ts'
-import { createUsage, type UsageReport } from './usage.ts'
-import { createVerification, type Verification } from './verify.ts'
+import { startSchedules } from './schedules.ts'
+import { createSeeding } from './seeding.ts'
+import { PUBLISH_NOTHING, type RegistrySettings, SEARCH_MS } from './settings.ts'
+import { createSync } from './sync.ts'
+import type { Registry } from './types.ts'
+import { createUploads } from './uploads.ts'
+import { createUsage } from './usage.ts'
+import { createVerification } from './verify.ts'
 
 export type { Collected } from './collect.ts'
 export type { Content } from './content.ts'
+export type { Diagnosis, DoctorPart, DoctorStep, Trouble } from './doctor-types.ts'
 export type { History, PublishedRoot } from './history.ts'
 export type { HistoryEntry } from './history-log.ts'
 export type { Ipns, KeyInfo } from './ipns.ts'
@@ -52,6 +56,7 @@ export {
   ownerOf,
   type Traffic
 } from './meters.ts'
+export type { Pin, Pinned } from './pins.ts'
 export type { AutoOutcome } from './publishing-auto.ts'
 export type {
   Publishing,
@@ -63,115 +68,13 @@ export type {
 export type { BlobContent, ManifestContent, Pull } from './pull.ts'
 export type { Push, Pushed } from './push.ts'
 export type { Removed, RemoveRequest } from './remove-images.ts'
+export type { CollectSettings, RegistrySettings } from './settings.ts'
 export type { SyncReport, SyncRequest } from './sync.ts'
+export { type Timing, timingsOf } from './timings.ts'
+export type { CollectRequest, Registry } from './types.ts'
 export { type ChunkRange, type UploadStatus, type Uploads, uploadHeaders } from './uploads.ts'
 export type { UsageReport } from './usage.ts'
 export type { Verification, VerifyReport } from './verify.ts'
-
-/** The registry: reading, writing, uploads and lists. It knows neither HTTP nor how blocks travel. */
-export interface Registry {
-  readonly pull: Pull
-  readonly push: Push & Removal
-  readonly uploads: Uploads
-  readonly lists: Lists
-  /** What the store has by CID, for peers. */
-  readonly content: Content
-  /** What the network is told of that. */
-  readonly seeding: Seeding
-  /** What went to and fro. */
-  readonly meters: Meters
-  /** What is used, by everything or by what a domain or a repository is called. @throws {RegistryError} NAME_UNKNOWN */
-  usage(of: string | undefined, signal: AbortSignal, progress: (done: number) => void): Promise<UsageReport>
-  /** The limits, and how much there is. */
-  readonly quota: Quota
-  /** Reading everything in the store against what names it. */
-  readonly verification: Verification
-  readonly publishing: Publishing
-  /** Merges what others published into a domain's tree. */
-  readonly sync: Sync
-  /** IPNS names of domains; not there unless `names` is given. */
-  readonly ipns: Ipns | undefined
-  /** Publishes by itself what is set up for it, once it is started. */
-  readonly autoPublisher: AutoPublisher
-  /** The root CID of a domain's local tree. */
-  root(domain: string): Promise<CID | undefined>
-  /**
-   * Multiaddrs of peers that hold what the domain's tree began from: a tree that adds to a published one
-   * needs them in its records too, until all of it is here. None when DNS doesn't say.
-   */
-  providers(domain: string, signal: AbortSignal): Promise<readonly string[]>
-  /** Called with every new root, once it is durable. */
-  onRoot(listener: (domain: string, root: CID) => void): void
-  /** The roots that were published. */
-  readonly history: History
-  /** What became of the trees: the published roots, and going back to one. */
-  readonly historyLog: HistoryLog
-  /** Removes images by their names. */
-  readonly images: ImageRemoval
-  /** Removes what nothing needs any more, or finds out what would go; see `collect.ts`. */
-  collect(options: CollectRequest): Promise<Collected>
-  /** Ends when what leaves the cache just now is gone. */
-  settled(): Promise<void>
-  stop(): Promise<void>
-}
-
-/** What a collection is asked for. */
-export interface CollectRequest {
-  readonly dryRun: boolean
-  /** Whether tags that the retention rules don't keep go first; otherwise they stay. */
-  readonly retention?: boolean | undefined
-  /** Instead of the settings' grace window, in milliseconds. */
-  readonly graceMs?: number | undefined
-  readonly signal: AbortSignal
-  readonly progress?: (report: { what: string; done: number; unit: 'items' }) => void
-}
-
-/** What is kept, and for how long; times in milliseconds. */
-export interface CollectSettings {
-  /** How many published roots of a domain are kept. */
-  readonly keepRoots: number
-  /** How long what nothing names stays after it was pushed or used last. */
-  readonly graceMs: number
-  /** Bytes that cached content may take; `undefined` for all there is. */
-  readonly cacheLimit: number | undefined
-  /** How often to collect, retention included, without being asked. */
-  readonly intervalMs: number | undefined
-  readonly retention: readonly RetentionRule[]
-}
-
-/** Settings of the registry; times in milliseconds. */
-export interface RegistrySettings {
-  readonly pushBase: 'published' | 'empty'
-  readonly treeDeadlineMs: number
-  readonly transferLingerMs: number
-  readonly uploadExpiryMs: number
-  /** Multiaddrs of peers that are asked for roots named by CID. */
-  readonly peers: readonly string[]
-  readonly collect: CollectSettings
-  /** None unless given. */
-  readonly limits?: Limits
-  /** Fetch what strangers ask for and isn't here, from whoever has it. */
-  readonly fetchForPeers?: boolean
-  /** For one search of the network for who has something; {@link SEARCH_MS} unless given. */
-  readonly searchMs?: number
-  /** Nothing is published by itself, and the system's name servers are asked, if not given. */
-  readonly publish?: PublishSettings
-}
-
-/** Searches of a large network take seconds, and what they find after this long comes too late for a client. */
-const SEARCH_MS = 30_000
-
-/** How publishing works where nothing is set. */
-const PUBLISH_NOTHING: PublishSettings = {
-  publishers: new Map(),
-  dnsServers: [],
-  dnsTimeoutMs: 10_000,
-  execTimeoutMs: 60_000,
-  afterMs: 5000
-}
-
-/** How often what was used is written down, in milliseconds. */
-const SAVE_MS = 60_000
 
 /** Puts the registry together over its store, node and name resolution. */
 export function createRegistry(options: {
@@ -185,6 +88,8 @@ export function createRegistry(options: {
   offer?: Offer
   /** What IPNS names are made and found with: the folder of their keys, and how long a signed record holds, in milliseconds. */
   names?: { book: IpnsBook; resolver: IpnsResolver; folder: string; lifetimeMs: number }
+  /** What an examination opens rooms of its own with; how long a pull waits, in milliseconds; bytes of the disk that are never used. */
+  doctor?: Omit<FreshOptions, 'log'> & { pullMs: number; reserve: number }
   log: Log
 }): Registry {
   const { store, ipfs, discovery, settings, log } = options
@@ -290,40 +195,21 @@ export function createRegistry(options: {
       )
     }
     const rules = request.retention === true ? retention : undefined
-    return collect(collecting, { dryRun, graceMs, retention: rules, signal, progress })
+    const work = () => collect(collecting, { dryRun, graceMs, retention: rules, signal, progress })
+    return dryRun ? work() : seeding.collecting(work)
   }
   const cache = createCacheKeeper(collecting, { graceMs: settings.collect.graceMs })
-  const schedules = [
-    createSchedule({
-      everyMs: SAVE_MS,
-      what: 'write down what was used',
-      work: async () => {
-        await pulled.save()
-        await store.sweeper.saveUses()
-      },
-      log
-    })
-  ]
-  if (settings.collect.intervalMs !== undefined) {
-    schedules.push(
-      createSchedule({
-        everyMs: settings.collect.intervalMs,
-        what: 'collect what nothing needs',
-        work: (signal) =>
-          runCollection({ dryRun: false, retention: settings.collect.retention.length > 0, signal }),
-        log
-      })
-    )
-  }
-  const expiry = setInterval(
-    () => {
-      uploads
-        .expire(settings.uploadExpiryMs)
-        .catch((error: unknown) => log.error({ err: error }, 'could not expire uploads'))
+  const schedules = startSchedules({
+    save: async () => {
+      await pulled.save()
+      await store.sweeper.saveUses()
     },
-    Math.min(settings.uploadExpiryMs, 10 * 60_000)
-  )
-  expiry.unref()
+    collect: (signal) =>
+      runCollection({ dryRun: false, retention: settings.collect.retention.length > 0, signal }),
+    uploads,
+    settings,
+    log
+  })
 
   /** A block that somebody else wants: it is passed on, and not kept. */
   async function fetchBlock(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
@@ -374,6 +260,24 @@ export function createRegistry(options: {
       log
     }),
     ipns,
+    doctor:
+      options.doctor &&
+      createDoctor({
+        ...options.doctor,
+        fresh: { ...options.doctor, log },
+        local: {
+          root: (domain) => trees.root(domain),
+          had: (domain, root) => trees.had(domain, root),
+          lastGood: (domain) => lastGood.get(domain)
+        },
+        gateway: {
+          store,
+          reserve: options.doctor.reserve,
+          domains: () => trees.domains(),
+          root: (domain) => trees.root(domain),
+          published: (domain, signal) => publishing.published(domain, signal)
+        }
+      }),
     autoPublisher,
     quota,
     meters,
@@ -397,12 +301,12 @@ export function createRegistry(options: {
     onRoot: (listener) => trees.onRoot(listener),
     history,
     historyLog: createHistoryLog({ store, trees, history, loader: places.loader }),
+    pins: createPins({ store, history }),
     images: createImageRemoval({ store, trees, places, removal }),
     collect: runCollection,
     settled: () => cache.settled(),
     async stop() {
-      clearInterval(expiry)
-      for (const schedule of schedules) await schedule.stop()
+      await schedules.stop()
       await cache.stop()
       await autoPublisher.stop()
       await ipns?.stop()

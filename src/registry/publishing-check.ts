@@ -59,13 +59,14 @@ export function reportsOf(
   changes: readonly RecordChange[],
   sights: readonly Sight[]
 ): ServerReport[] {
-  return sights.map(({ server, sets, problem }) => {
+  return sights.map(({ server, sets, problem, authenticated }) => {
     if (problem !== undefined) return { server, agrees: false, problem }
     const link = linkIn(domain, sets)?.text
     const ttls = sets.flatMap(({ records }) => records.map(({ ttl }) => ttl))
     return {
       server,
       agrees: agrees(domain, changes, sets),
+      authenticated,
       ...(link === undefined ? {} : { link }),
       ...(ttls.length === 0 ? {} : { ttl: Math.max(...ttls) })
     }

@@ -29,6 +29,8 @@ export interface ServerReport {
   readonly link?: string
   /** For how many seconds it may go on showing it. */
   readonly ttl?: number
+  /** Whether it says that it validated its answers with DNSSEC. */
+  readonly authenticated?: boolean
   readonly problem?: string
 }
 

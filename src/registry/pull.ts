@@ -13,6 +13,7 @@ import { createReadAhead } from './ahead.ts'
 import { begun } from './begun.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
+import { timed } from './timings.ts'
 
 /** A manifest, byte for byte as it was pushed. */
 export interface ManifestContent {
@@ -70,7 +71,8 @@ export function createPull(options: {
     const link = await place.view.blob(digest, signal)
     if (link === undefined) return undefined
     const peers: Place['peers'] = (s) => place.peers(s, link.cid)
-    const { size } = await ipfs.stat(link.cid, { peers: await peers(signal), signal })
+    const known = await peers(signal)
+    const { size } = await timed(signal, 'fetch', () => ipfs.stat(link.cid, { peers: known, signal }))
     if (size > limit) {
       throw new RegistryError(
         'SOURCE_FAILED',
@@ -78,8 +80,10 @@ export function createPull(options: {
       )
     }
     const received = (bytes: number) => options.received?.(undefined, bytes)
-    const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
-    return transfer.done(signal)
+    return timed(signal, 'fetch', async () => {
+      const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
+      return transfer.done(signal)
+    })
   }
 
   async function content(
@@ -175,14 +179,17 @@ export function createPull(options: {
         const link = await place.view.blob(digest, signal)
         if (link === undefined) continue
         const peers: Place['peers'] = (s) => place.peers(s, link.cid)
-        const { size } = await ipfs.stat(link.cid, { peers: await peers(signal), signal })
+        const known = await peers(signal)
+        const { size } = await timed(signal, 'fetch', () => ipfs.stat(link.cid, { peers: known, signal }))
         return {
           digest,
           size,
           async open(range) {
             const received = (bytes: number) => options.received?.(name, bytes)
-            const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
-            return begun(transfer.read(range), signal)
+            return timed(signal, 'fetch', async () => {
+              const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
+              return begun(transfer.read(range), signal)
+            })
           }
         }
       }

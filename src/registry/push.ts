@@ -13,6 +13,7 @@ import { createBases } from './push-base.ts'
 import type { Quota } from './quota.ts'
 import { writableDomain } from './remove.ts'
 import { tagTimeRows } from './tag-times.ts'
+import { timed } from './timings.ts'
 
 /** What a pushed manifest became. */
 export interface Pushed {
@@ -196,12 +197,12 @@ export function createPush(options: {
       tags,
       blobs,
       subject: manifest.subject?.digest,
-      mediaType: manifest.selfDescribing ? undefined : manifest.mediaType
+      mediaType: manifest.selfDescribing ? undefined : manifest.mediaType,
+      listed: { mediaType: manifest.mediaType, digest, size: bytes.length }
     })
-    const root = await trees.change(
-      domain,
-      { ...change, rows: [...kept.rows, ...tagTimeRows(domain, repository, tags)] },
-      { signal, base: baseOf(domain) }
+    const rows = [...kept.rows, ...tagTimeRows(domain, repository, tags)]
+    const root = await timed(signal, 'store', () =>
+      trees.change(domain, { ...change, rows }, { signal, base: baseOf(domain) })
     )
     options.pushed?.([digest, ...manifest.blobs.map((blob) => blob.digest)])
     return { digest, subject: manifest.subject?.digest, domain, root }

@@ -16,6 +16,8 @@ export interface Repair {
    * thing at the same time share the work.
    */
   fetch(entry: SetAside, signal: AbortSignal): Promise<SetAside>
+  /** Whether a tree of ours names content by this digest. */
+  named(digest: Digest, signal: AbortSignal): Promise<boolean>
   /** Tries again what could not be had before. */
   retry(signal: AbortSignal): Promise<void>
   stop(): Promise<void>
@@ -107,7 +109,10 @@ export function createRepair(options: {
   }
 
   /** The files that are said to hold a blob, with where they come from: what our trees say, then its own row. */
-  async function sources(entry: SetAside, signal: AbortSignal): Promise<Map<string, Place['peers'][]>> {
+  async function sources(
+    entry: Pick<SetAside, 'id' | 'cid'>,
+    signal: AbortSignal
+  ): Promise<Map<string, Place['peers'][]>> {
     const found = new Map<string, Place['peers'][]>()
     for await (const domain of trees().domains()) {
       const place = await places.local(domain, '_', signal).catch(() => undefined) // its tree can't be read: others may
@@ -196,6 +201,7 @@ export function createRepair(options: {
   return {
     fetch,
     retry,
+    named: async (digest, signal) => (await sources({ id: digest, cid: '' }, signal)).size > 0,
     async stop() {
       clearInterval(timer)
       stopping.abort(new Error('the gateway is stopping'))

@@ -14,6 +14,11 @@ export interface Seeding {
   tell(provider: Provider): void
   /** Blobs were pushed into a tree. */
   pushed(digests: readonly Digest[]): void
+  /**
+   * Runs a collection. It takes the marks of what it found in no tree; what came back into one meanwhile, below a
+   * directory that was marked whole before, is marked again afterwards.
+   */
+  collecting<T>(work: () => Promise<T>): Promise<T>
 }
 
 /** Has the offer follow the local trees, from the start on. */
@@ -26,9 +31,13 @@ export function createSeeding(options: {
   const { store, trees, offer, log } = options
   const latest = new Map<string, CID>()
   let provider: Provider | undefined
+  /** Trees that change while collections run. */
+  const changed = new Map<string, CID>()
+  let collections = 0
 
   trees.onRoot((domain, root) => {
     offer.include(root)
+    if (collections > 0) changed.set(domain, root)
     if (offer.policy === 'none' || provider === undefined) return
     const before = latest.get(domain)
     latest.set(domain, root)
@@ -67,6 +76,17 @@ export function createSeeding(options: {
 
     tell(how) {
       provider = how
+    },
+
+    async collecting(work) {
+      collections++
+      try {
+        return await work()
+      } finally {
+        collections--
+        for (const root of changed.values()) offer.include(root, true)
+        if (collections === 0) changed.clear()
+      }
     },
 
     pushed(digests) {

@@ -23,6 +23,10 @@ export interface Holdings {
   readonly saved: number
   /** Content that the tree names and that is elsewhere. */
   readonly elsewhere: number
+  /**
+   * What went to peers is in the sums over everything alone: they ask for blocks by CID, one at a time or a blob's,
+   * and any number of trees may have those.
+   */
   readonly today: Traffic
   readonly month: Traffic
 }

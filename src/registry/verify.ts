@@ -51,8 +51,8 @@ export interface Verification {
 /** Where a verification is, for the one that goes on with it. */
 interface Bookmark {
   readonly startedAt: string
-  phase: 'blocks' | 'blobs'
-  /** The last small block (hex of its multihash) or blob (its digest) that was checked. */
+  phase: 'blocks' | 'blobs' | 'aliases'
+  /** The last small block (hex of its multihash), blob or sha512 (digests) that was checked. */
   after: string
   blobs: number
   blocks: number
@@ -136,25 +136,52 @@ export function createVerification(options: {
         mark.phase = 'blobs'
         mark.after = ''
       }
-      const after = mark.after === '' ? undefined : (mark.after as Digest)
-      let total = 0
-      for await (const { size } of integrity.blobs(after)) {
-        signal.throwIfAborted()
-        total += size
+      if (mark.phase === 'blobs') {
+        const after = mark.after === '' ? undefined : (mark.after as Digest)
+        let total = 0
+        for await (const { size } of integrity.blobs(after)) {
+          signal.throwIfAborted()
+          total += size
+        }
+        const begun = mark.bytes
+        report = () =>
+          progress({ what: 'blobs', done: Math.min(total, mark.bytes - begun), total, unit: 'bytes' })
+        for await (const { digest } of integrity.blobs(after)) {
+          signal.throwIfAborted()
+          const verdict = await integrity.blob(digest, check)
+          mark.blobs++
+          mark.after = digest
+          await take(verdict)
+        }
+        mark.phase = 'aliases'
+        mark.after = ''
       }
-      const begun = mark.bytes
-      report = () =>
-        progress({ what: 'blobs', done: Math.min(total, mark.bytes - begun), total, unit: 'bytes' })
-      for await (const { digest } of integrity.blobs(after)) {
-        signal.throwIfAborted()
-        const verdict = await integrity.blob(digest, check)
-        mark.blobs++
-        mark.after = digest
-        await take(verdict)
-      }
+      report = () => {}
+      await aliases(mark, check, take, progress)
     } catch (error) {
       await save()
       throw error
+    }
+  }
+
+  /** What trees name by a sha512, which is another name for a blob here. */
+  async function aliases(
+    mark: Bookmark,
+    check: CheckOptions,
+    take: (verdict: Verdict) => Promise<void>,
+    progress: VerifyProgress
+  ): Promise<void> {
+    const { signal } = check
+    const after = mark.after === '' ? undefined : (mark.after as Digest)
+    const total = await count(integrity.aliases(after), signal)
+    let done = 0
+    for await (const digest of integrity.aliases(after)) {
+      signal.throwIfAborted()
+      const needed = () => repair.named(digest, signal)
+      const verdict = await integrity.alias(digest, { ...check, needed })
+      mark.after = digest
+      progress({ what: 'sha512 digests', done: Math.min(total, ++done), total, unit: 'items' })
+      await take(verdict)
     }
   }
 

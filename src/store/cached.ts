@@ -36,14 +36,15 @@ export function cachedInOrder(db: IndexDb): {
   const rows = db.iterator({ gte: from, lt: prefixEnd(from) })
   let page: [Uint8Array, Uint8Array][] = []
   let next = 0
+  let ended = false
   return {
     async at(sha256) {
-      for (;;) {
+      while (!ended) {
         const row = page[next]
         if (row === undefined) {
           page = await rows.nextv(256)
           next = 0
-          if (page.length === 0) return undefined
+          ended = page.length === 0
           continue
         }
         const order = Buffer.compare(row[0].subarray(1), sha256)
@@ -51,6 +52,7 @@ export function cachedInOrder(db: IndexDb): {
         next++
         if (order === 0) return decodeCached(row[1])
       }
+      return undefined
     },
     close: () => rows.close()
   }

@@ -3,6 +3,7 @@ import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import * as multihashes from 'multiformats/hashes/digest'
 import type { Digest } from '../oci/digest.ts'
+import { type AliasCheck, createAliasCheck } from './alias-check.ts'
 import {
   type BlobCheckParts,
   type CheckOptions,
@@ -21,7 +22,7 @@ import { matches } from './small-blocks.ts'
 export type { CheckOptions, Verdict } from './blob-check.ts'
 
 /** Reading everything there is, against its name; what is damaged is set aside. */
-export interface Integrity {
+export interface Integrity extends AliasCheck {
   /** Reads a blob against its digest, its leaves and the nodes above them. */
   blob(digest: Digest, options: CheckOptions): Promise<Verdict>
   /** Reads a small block against its multihash. */
@@ -40,6 +41,7 @@ export interface Integrity {
 export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integrity {
   const { db, write, quarantine, locks, forget } = parts
   const check = createBlobCheck(parts)
+  const { alias, aliases } = createAliasCheck(parts)
 
   /** Whether a small block is a blob that is kept in the index. */
   const isBlob = async (multihash: Uint8Array) =>
@@ -63,6 +65,8 @@ export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integ
 
   return {
     blob,
+    aliases,
+    alias: (digest, how) => locks.run(digest, () => alias(digest, how)),
 
     async block(multihash, how) {
       const { foundBy, pace } = how

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { createGathered } from './gathered.ts'
 import { type IndexDb, rowKey } from './index-db.ts'
 
 /** The hash functions that are worked out, by their multicodec. */
@@ -28,9 +29,10 @@ export function createSmallBlocks(
   setAside: (multihash: Uint8Array) => Promise<void>
 ): SmallBlocks {
   const bad = new LRUCache<string, true>({ max: MAX_BAD })
+  const read = createGathered(db)
 
   async function get(multihash: Uint8Array): Promise<Uint8Array | undefined> {
-    const bytes = await db.get(rowKey('k', multihash))
+    const bytes = await read(rowKey('k', multihash))
     if (bytes === undefined) return undefined
     const fits = matches(multihash, bytes) !== false
     if (bad.size > 0 || !fits) {

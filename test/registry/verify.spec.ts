@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { open, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { digestOf } from '../../src/oci/digest.ts'
 import type { SetAside } from '../../src/store/index.ts'
-import { type Made, manifest, OCI_CONFIG, ociClient } from '../support/oci-client.ts'
+import { type Made, manifest, OCI_CONFIG, OCI_LAYER, ociClient } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 import { seededBytes } from '../support/temp.ts'
 
@@ -163,6 +164,75 @@ describe('verifying a registry', () => {
       () => {}
     )
     assert.ok(performance.now() - before > (bytes / (6 * MiB)) * 1000 * 0.5)
+  })
+
+  describe('what is known by a sha512', () => {
+    const bytes = seededBytes(MiB + 9, 41)
+    const digest = digestOf(bytes, 'sha512')
+    const key = Buffer.concat([Buffer.from('d'), Buffer.from(digest.slice(7), 'hex')])
+
+    /** Both have an image whose layer is named by its sha512. */
+    const pushBoth = async ({ published }: { published: boolean }) => {
+      for (const server of [two, one]) {
+        const to = ociClient(server)
+        const config = await to.blob(NAME, '{}', OCI_CONFIG)
+        const location = await to.begin(NAME)
+        const query = `${location.includes('?') ? '&' : '?'}digest=${digest}`
+        await to.expect(201, 'PUT', location + query, { body: bytes })
+        const layers = [{ mediaType: OCI_LAYER, digest, size: bytes.length }]
+        await to.put(NAME, manifest({ config, layers }), 'sha512')
+        if (server === two && published) await two.publish(DOMAIN)
+      }
+    }
+    const alias = async (value: string) => {
+      const row = { type: 'put', key, value: Buffer.from(value.slice(7), 'hex') } as const
+      await one.store.blocks.commit([], [], [row])
+      await one.restart()
+    }
+    const right = digestOf(bytes)
+
+    it('is right where nothing is damaged, and reading it counts', async () => {
+      await pushBoth({ published: false })
+      const { damaged, bytes: read } = await run()
+      assert.equal(damaged, 0)
+      assert.ok(read > 2 * bytes.length)
+      assert.ok((await get(digest)).body.equals(bytes))
+    })
+
+    for (const [what, value] of [
+      ['leads to another blob', digestOf(Buffer.from('{}'))],
+      ['leads to no blob', right.replace(/.{8}$/, '00000000')]
+    ] as const) {
+      for (const published of [true, false]) {
+        it(`is found when it ${what}, and mended ${published ? 'from a peer' : 'from what is here'}`, async () => {
+          await pushBoth({ published })
+          await alias(value)
+          const report = await run()
+          assert.deepEqual(
+            report.found.map(({ id, state }) => ({ id, state })),
+            [{ id: digest, state: 'repaired' }],
+            JSON.stringify(report.found)
+          )
+          assert.match(report.found[0]?.what ?? '', new RegExp(what))
+          assert.ok((await get(digest)).body.equals(bytes))
+          assert.equal((await run()).damaged, 0)
+        })
+      }
+    }
+
+    it('is no damage where its blob is set aside, or nothing names it any more', async () => {
+      await pushBoth({ published: false })
+      await flip(fileOf(right), 5)
+      const { found } = await run()
+      assert.deepEqual(
+        found.map(({ id }) => id),
+        [right]
+      )
+      await client.expect(202, 'DELETE', `/v2/${NAME}/manifests/sha512`)
+      await one.registry.collect({ dryRun: false, graceMs: 0, signal: new AbortController().signal })
+      await alias(digestOf(Buffer.from('no blob')))
+      assert.ok((await run()).found.every(({ id }) => id === right))
+    })
   })
 
   it('a domain whose root cannot be had is named', async () => {

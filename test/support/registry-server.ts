@@ -6,6 +6,7 @@ import { createDiscovery } from '../../src/discovery/index.ts'
 import { createApp } from '../../src/http/app.ts'
 import { listen } from '../../src/http/server.ts'
 import { createIpfs } from '../../src/ipfs/index.ts'
+import { QUIET } from '../../src/ipfs/libp2p.ts'
 import { createLog } from '../../src/log.ts'
 import {
   type CollectSettings,
@@ -30,6 +31,10 @@ export interface RegistryServerOptions {
   limits?: RegistrySettings['limits']
   /** What is kept, and for how long. */
   collect?: Partial<CollectSettings>
+  /** Name servers that a doctor asks instead. */
+  doctorServers?: readonly string[]
+  /** What a doctor may dial; anything unless given. */
+  doctorDial?: 'any' | 'public'
 }
 
 /** A registry that listens on 127.0.0.1. */
@@ -133,7 +138,28 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
       },
       treeDeadlineMs: 10_000,
       transferLingerMs: 100,
-      uploadExpiryMs: options.uploadExpiryMs ?? 3_600_000
+      uploadExpiryMs: options.uploadExpiryMs ?? 3_600_000,
+      publish: {
+        publishers: new Map(),
+        dnsServers: [dns.address],
+        dnsTimeoutMs: 3000,
+        execTimeoutMs: 3000,
+        afterMs: 1000
+      }
+    },
+    doctor: {
+      node: {
+        allowDial: options.doctorDial ?? 'any',
+        routing: 'none',
+        network: QUIET,
+        timeouts: { dialMs: 3000, blockMs: 2000, idleMs: 5000 }
+      },
+      dnsServers: options.doctorServers ?? [dns.address],
+      dnsTimeoutMs: 3000,
+      nameTimeoutMs: 2000,
+      searchMs: 1000,
+      pullMs: 10_000,
+      reserve: options.reserve ?? 0
     },
     log
   })

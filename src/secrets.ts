@@ -1,0 +1,29 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+
+/** Options of publishers that name a file with a secret. */
+const SECRETS = ['key', 'token'] as const
+
+/** Whether every user of the machine may read a file with this mode. */
+const READABLE_BY_ALL = 0o004
+
+/**
+ * What to tell the operator of files with secrets that every user of the machine may read: the keys and tokens
+ * that domains are published with, and the IPNS keys in the data folder. What a group may read is left to the
+ * operator, since services share files so. A file that isn't there is for its reader to complain of.
+ */
+export async function openSecrets(config: Pick<Config, 'publishers' | 'data'>): Promise<string[]> {
+  const given = [...config.publishers.values()].flatMap(({ options }) =>
+    SECRETS.flatMap((option) => options[option] ?? [])
+  )
+  const folder = join(config.data, 'keys')
+  const own = (await readdir(folder).catch(() => [])).map((name) => join(folder, name))
+  const found: string[] = []
+  for (const path of new Set([...given, ...own])) {
+    const file = await stat(path).catch(() => undefined)
+    if (file?.isFile() === true && (file.mode & READABLE_BY_ALL) !== 0)
+      found.push(`every user of this machine can read ${path}, which holds a secret: chmod 600 it`)
+  }
+  return found
+}
