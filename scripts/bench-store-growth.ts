@@ -1,7 +1,7 @@
 /** The part of `npm run bench:store` that shows how starts and collections grow with the number of blobs. */
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
 import { connectControl, controlPath } from '../src/cli/control.ts'
@@ -81,42 +81,85 @@ async function fill(gateway: SeawayGateway, count: number): Promise<void> {
   agent.destroy()
 }
 
-/** Milliseconds that a collection takes, and what it freed. */
-async function collect(gateway: SeawayGateway): Promise<{ took: number; freed: number }> {
+/** What work took: of time and of processors in milliseconds, and of memory at most, in MB. */
+interface Cost {
+  readonly took: number
+  readonly busy: number
+  /** All that is resident. */
+  readonly peak: number
+  /** Of that what is the process's own, rather than its program or the index's files, which the kernel takes back at will. */
+  readonly own: number
+}
+
+/** How often a process's own memory is looked at, which has no high-water mark, in milliseconds. */
+const LOOK_MS = 50
+
+function memoryOf(pid: number, name: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return (Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024) / 1e6
+}
+
+/** Measures what `work` takes of the gateway. */
+async function costOf<T>({ daemon: { pid } }: SeawayGateway, work: () => Promise<T>): Promise<[Cost, T]> {
+  // Begins the high-water mark anew.
+  await writeFile(`/proc/${pid}/clear_refs`, '5')
+  const [begun, before] = [performance.now(), busyTime(pid)]
+  let own = 0
+  const look = setInterval(() => {
+    own = Math.max(own, memoryOf(pid, 'RssAnon'))
+  }, LOOK_MS)
+  try {
+    const result = await work()
+    const [took, busy] = [performance.now() - begun, busyTime(pid) - before]
+    own = Math.max(own, memoryOf(pid, 'RssAnon'))
+    return [{ took, busy, own, peak: memoryOf(pid, 'VmHWM') }, result]
+  } finally {
+    clearInterval(look)
+  }
+}
+
+/** Collects, and says how many blobs went. */
+async function collect(gateway: SeawayGateway): Promise<number> {
   const operations = await connectControl(controlPath(gateway.data))
   if (operations === undefined) throw new Error('no gateway runs')
-  const begun = performance.now()
   const call = { signal: new AbortController().signal, progress: () => undefined }
   const { freed } = await operations.gc({ dryRun: false, graceMs: 0 }, call)
-  return { took: performance.now() - begun, freed: freed.blobs }
+  return freed.blobs
+}
+
+const cells = (...texts: readonly string[]) => texts.map((text) => text.padStart(11)).join('')
+
+function row(count: number, what: string, { took, busy, peak, own }: Cost): string {
+  const each = [took, busy].map((ms) => ((ms * 1000) / count).toFixed(0))
+  const mb = [own, peak].map((each) => each.toFixed(0))
+  return (
+    what.padEnd(18) +
+    cells(String(count), took.toFixed(0), busy.toFixed(0), each[0] ?? '', each[1] ?? '', ...mb)
+  )
 }
 
 /** Prints the times for each count, and for blobs that claim 1 TB. */
 export async function growth(folder: string, counts: readonly number[], rounds: number): Promise<void> {
+  console.log(`\nso many blobs in images of ${IMAGE_BLOBS}, of which half have lost their tag`)
   console.log(
-    `\nmilliseconds with so many blobs in images of ${IMAGE_BLOBS}, of which half have lost their tag`
+    '(CPU is what the process itself took of processors, whatever others do; own MB is its peak without the files that it has mapped; starts: medians)\n'
   )
-  console.log('(starts: medians; CPU is what the process itself took of processors, whatever others do)\n')
-  console.log(
-    `${'blobs'.padStart(10)}${'start'.padStart(9)}${'CPU'.padStart(8)}${'gc, frees half'.padStart(18)}${'us a blob'.padStart(11)}${'gc, frees none'.padStart(18)}${'peak MB'.padStart(10)}`
-  )
+  console.log(''.padEnd(18) + cells('blobs', 'ms', 'CPU ms', 'us a blob', 'CPU us', 'own MB', 'peak MB'))
   for (const count of counts) {
     const dir = join(folder, `many-${count}`)
-    const data = join(dir, 'data')
     const first = await startGateway({ dir, env: ENV })
-    await fill(first, count)
+    const [pushed] = await costOf(first, () => fill(first, count))
+    console.log(row(count, 'pushed', pushed))
     await first.stop()
-    const start = await startTimes(data, rounds)
+    const start = await startTimes(join(dir, 'data'), rounds)
+    console.log('start'.padEnd(18) + cells(String(count), start.took.toFixed(0), start.busy.toFixed(0)))
     const gateway = await startGateway({ dir, env: ENV })
-    const half = await collect(gateway)
-    const none = await collect(gateway)
-    const peak = (await gateway.peakMemory()) / 1e6
+    const [half, freed] = await costOf(gateway, () => collect(gateway))
+    console.log(row(count, 'gc, frees half', half))
+    const [none] = await costOf(gateway, () => collect(gateway))
+    console.log(row(count, 'gc, frees none', none))
     await gateway.stop()
-    if (half.freed < count / 3) console.log(`only ${half.freed} blobs were freed`)
-    console.log(
-      `${String(count).padStart(10)}${start.took.toFixed(0).padStart(9)}${start.busy.toFixed(0).padStart(8)}${half.took.toFixed(0).padStart(18)}` +
-        `${((half.took * 1000) / count).toFixed(0).padStart(11)}${none.took.toFixed(0).padStart(18)}${peak.toFixed(0).padStart(10)}`
-    )
+    if (freed < count / 3) console.log(`only ${freed} blobs were freed`)
     await rm(dir, { recursive: true })
   }
   const claimed = join(folder, 'claimed')

@@ -1,111 +1,29 @@
 #!/usr/bin/env node
-/**
- * The program, and the one place where the rooms are put together: settings and log are made here and
- * handed down; signals arrive here.
- */
+/** The program: how it is run. What it does stands in `program.ts`, which is loaded when this is settled. */
 import { enableCompileCache } from 'node:module'
-import { setFlagsFromString } from 'node:v8'
-import type { CID } from 'multiformats/cid'
-import { publishedText, readyText, rootText } from './announce.ts'
-import { connectControl, controlPath } from './cli/control.ts'
-import { type Call, type Operations, runCommandLine } from './cli/index.ts'
-import { createProgressLine } from './cli/terminal.ts'
-import { type Config, readConfig } from './config.ts'
-import { createLog, type Log } from './log.ts'
-import { RegistryError } from './oci/errors.ts'
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
+import envPaths from 'env-paths'
 
-// What is loaded from here on (most of it, for `serve`) is compiled once and kept: a start takes a third less
-// time and memory.
-enableCompileCache()
-// Bodies go through the heap's young generation as views of buffers outside of it. In a small one they are
-// collected soon: a cold pull is faster (190 instead of 112 MB/s, alternating) and peaks lower (280 instead of 330 MB).
-setFlagsFromString('--scavenger-max-new-space-capacity-mb=8')
+/** The size of the heap's young generation, both halves, in bytes. */
+const YOUNG = 16 * 1024 * 1024
 
-/** Roots that follow each other within this time are one push (an index comes with its children): the last is printed. */
-const PRINT_AFTER = 200
-
-const print = (line: string) => void process.stdout.write(`${line}\n`)
-
-/** Runs the gateway until a signal comes; a second one ends the process at once. */
-async function serve(config: Config, log: Log): Promise<void> {
-  // Loaded here because commands that only look something up need none of it, and it takes most of a start.
-  const { startGateway } = await import('./gateway.ts')
-  const gateway = await startGateway(config, log)
-  const timers = new Map<string, NodeJS.Timeout>()
-  const announce = async (domain: string, root: CID) => {
-    // What is printed may be published by hand: it is kept.
-    await gateway.registry.history.note(domain, root).catch((error: unknown) => {
-      log.error({ domain, err: error }, 'could not note a root, so it may be collected')
-    })
-    print(rootText(domain, root, await gateway.providersOf(domain)))
-  }
-  gateway.registry.onRoot((domain, root) => {
-    clearTimeout(timers.get(domain))
-    timers.set(
-      domain,
-      setTimeout(() => void announce(domain, root), PRINT_AFTER)
-    )
-  })
-  gateway.registry.autoPublisher.onOutcome((outcome) => print(publishedText(outcome)))
-  print(readyText(gateway.listening, gateway.addresses(), config))
-  const signal = await new Promise<NodeJS.Signals>((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, resolve)
-  })
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
-  log.info({ signal }, 'stopping')
-  for (const timer of timers.values()) clearTimeout(timer)
-  await gateway.stop()
-}
+const youngSize = () =>
+  getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space')?.space_size ?? YOUNG
 
 /**
- * Runs `work` through the gateway that owns the data folder, or alone on the folder when none runs: then the
- * same rooms are opened, but listen nowhere. Ctrl-C aborts it; a second one ends the process at once.
+ * Has the young generation grow to its size now, and no further: V8 would let it become 128 MB. Bodies go through it as
+ * views of buffers outside of it, and in a small one they are collected soon. Its size can only be told to V8 on
+ * the command line of `node`; by what factor it grows, at any time.
  */
-async function operate<T>(
-  config: Config,
-  log: Log,
-  work: (operations: Operations, call: Call) => Promise<T>
-): Promise<T> {
-  const interrupted = new AbortController()
-  const interrupt = () => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
-    interrupted.abort(new RegistryError('UNAVAILABLE', 'interrupted'))
-  }
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt)
-  const line = createProgressLine(process.stderr)
-  const call: Call = { signal: interrupted.signal, progress: (report) => line.show(report) }
-  try {
-    const running = await connectControl(controlPath(config.data))
-    if (running !== undefined) return await work(running, call)
-    const [{ openRooms }, { operationsOf }] = await Promise.all([
-      import('./gateway.ts'),
-      import('./operations.ts')
-    ])
-    await using stack = new AsyncDisposableStack()
-    const rooms = await openRooms(
-      { ...config, swarmListen: [], seedListen: undefined, mdns: false, relays: [] },
-      log,
-      stack
-    )
-    return await work(operationsOf(rooms), call)
-  } finally {
-    line.clear()
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupt)
-  }
+function settleYoungGeneration(): void {
+  setFlagsFromString('--semi-space-growth-factor=8')
+  const kept: number[][] = []
+  // It grows when much of what is in it is still in use at a collection: some 20,000 of these.
+  while (youngSize() < YOUNG && kept.length < 500_000) for (let i = 0; i < 5000; i++) kept.push([i])
+  setFlagsFromString('--semi-space-growth-factor=1')
 }
 
-process.exitCode = await runCommandLine(process.argv.slice(2), (flags, file) => {
-  const config = readConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const log = createLog(config.logLevel)
-  process.on('unhandledRejection', (error) => {
-    log.fatal({ err: error }, 'a promise failed that nobody waited for')
-    process.exit(1)
-  })
-  return {
-    config,
-    log,
-    print,
-    operate: (work) => operate(config, log, work),
-    serve: () => serve(config, log)
-  }
-})
+settleYoungGeneration()
+// All that is loaded from here on is compiled once and kept: a start takes a third less time and memory.
+enableCompileCache(envPaths('seaway', { suffix: '' }).cache)
+await import('./program.ts')

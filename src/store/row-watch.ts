@@ -63,8 +63,9 @@ export function createRowWatch(queue: WriteRows): RowWatch {
 
 const textOf = (key: Uint8Array) => Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
 
-/** How many rows are read at once. */
-const PAGE = 256
+/** How many rows are read at once, and how many bytes (and then a row more). */
+const PAGE = 1024
+const PAGE_BYTES = 512 * 1024
 
 /** Rows in pages; each page comes in one turn. */
 export async function* pagesOf(
@@ -72,26 +73,7 @@ export async function* pagesOf(
   range: { gte: Uint8Array; lt: Uint8Array },
   signal: AbortSignal
 ): AsyncGenerator<[key: Uint8Array, value: Uint8Array][]> {
-  const rows = db.iterator(range)
-  try {
-    for (;;) {
-      signal.throwIfAborted()
-      const page = await rows.nextv(PAGE)
-      if (page.length === 0) return
-      yield page
-    }
-  } finally {
-    await rows.close()
-  }
-}
-
-/** Keys in pages. */
-export async function* keyPagesOf(
-  db: IndexDb,
-  range: { gte: Uint8Array; lt: Uint8Array },
-  signal: AbortSignal
-): AsyncGenerator<Uint8Array[]> {
-  const rows = db.keys(range)
+  const rows = db.iterator({ ...range, highWaterMarkBytes: PAGE_BYTES })
   try {
     for (;;) {
       signal.throwIfAborted()

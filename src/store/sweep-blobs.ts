@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import type { Log } from '../log.ts'
 import { type Digest, splitDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
-import { type BlobRow, type BlobRows, blobPath, decodeBlob, sha256Of } from './blob-rows.ts'
+import { type BlobRow, type BlobRows, blobPath, digestOfSha256, peekBlob, sha256Of } from './blob-rows.ts'
 import { cachedInOrder, cachedKey } from './cached.ts'
 import { blockName, createHashSet, type HashSet } from './hash-set.ts'
 import { type IndexDb, prefixEnd, rowKey } from './index-db.ts'
@@ -48,7 +48,7 @@ export interface BlobOutcome {
 }
 
 /** How many blobs go in one step: while it lasts, whoever wants one of them waits. */
-const BATCH = 64
+const BATCH = 256
 
 /** A little less than the limit, so that not every new blob costs a sweep. */
 const EASE = 0.95
@@ -82,8 +82,8 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
   const cache: { blob: Doomed; used: number }[] = []
   let cachedBytes = 0
 
-  async function remove(doomed: readonly Doomed[], why: SweptBlob['why'], untouchedSince: number) {
-    const went = plan.dryRun ? doomed : await removeBlobs(parts, doomed, untouchedSince)
+  async function remove(blobs: readonly Doomed[], why: SweptBlob['why'], untouchedSince: number) {
+    const went = plan.dryRun ? blobs : await removeBlobs(parts, blobs, untouchedSince)
     for (const { digest, size } of went) {
       gone.add(sha256Of(digest))
       plan.onSwept({ digest, size, why })
@@ -91,32 +91,34 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
     return went
   }
 
+  const doomed: Doomed[] = []
   const cached = cachedInOrder(db)
   try {
     const from = rowKey('b')
     for await (const page of pagesOf(db, { gte: from, lt: prefixEnd(from) }, plan.signal)) {
-      const doomed: Doomed[] = []
       for (const [key, value] of page) {
         const sha256 = key.subarray(1)
-        const blob = decodeBlob(sha256, value)
         const isCached = await cached.at(sha256)
-        if (plan.live.has(sha256) || plan.live.has(blockName(blob.cid.multihash.bytes))) continue
+        if (plan.live.has(sha256)) continue
+        const { size, inline, at, cid } = peekBlob(value)
+        if (plan.live.has(blockName(cid().multihash.bytes))) continue
+        const blob: Doomed = { digest: digestOfSha256(sha256), size, inline }
         if (isCached !== undefined) {
-          cachedBytes += blob.size
-          cache.push({ blob: slim(blob), used: Math.max(isCached.used, epochOf(uses.touched(blob.digest))) })
+          cachedBytes += size
+          cache.push({ blob, used: Math.max(isCached.used, epochOf(uses.touched(blob.digest))) })
         } else if (!plan.garbage) continue
         else if (
           uses.touched(blob.digest) >= since ||
           uses.held(blob.digest) ||
-          (plan.graceMs > 0 && blob.at > writtenSince)
+          (plan.graceMs > 0 && at > writtenSince)
         ) {
           waiting.blobs++
-          waiting.bytes += blob.size
-        } else doomed.push(slim(blob))
+          waiting.bytes += size
+        } else doomed.push(blob)
       }
-      for (let at = 0; at < doomed.length; at += BATCH)
-        await remove(doomed.slice(at, at + BATCH), 'garbage', since)
+      while (doomed.length >= BATCH) await remove(doomed.splice(0, BATCH), 'garbage', since)
     }
+    await remove(doomed, 'garbage', since)
   } finally {
     await cached.close()
   }
@@ -165,10 +167,14 @@ export async function removeBlobs(
     })
     await watch.remove(keys).done
     for (const { digest } of going) blobs.forget(digest)
+    const rowOf = ({ digest }: Doomed) => rowKey('b', sha256Of(digest))
+    const inline = going.filter((blob) => blob.inline)
+    const back = inline.length === 0 ? [] : await db.hasMany(inline.map(rowOf))
+    const stayed = new Set(inline.filter((_, i) => back[i]))
     const went: Doomed[] = []
     for (const blob of going) {
       // Its row can only be there if it was written while this ran, and then its file is that of a new blob.
-      if (await db.has(rowKey('b', sha256Of(blob.digest)))) continue
+      if (blob.inline ? stayed.has(blob) : await db.has(rowOf(blob))) continue
       went.push(blob)
       if (blob.inline) continue
       await rm(blobPath(folder, splitDigest(blob.digest).hex), { force: true }).catch((error: unknown) => {
@@ -181,7 +187,5 @@ export async function removeBlobs(
   }
 }
 
-const slim = ({ digest, size, inline }: BlobRow): Doomed => ({ digest, size, inline })
-
-/** A time of `performance.now()` in epoch ms. */
-export const epochOf = (time: number) => performance.timeOrigin + time
+/** A time of `performance.now()` in epoch ms, by the clock as it is now: it may have been set since the start. */
+export const epochOf = (time: number) => Date.now() - (performance.now() - time)

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { decode } from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
-import { decodeBlob, digestOfSha256 } from './blob-rows.ts'
+import { digestOfSha256, peekBlob } from './blob-rows.ts'
 import { LEAF_SIZE } from './dag.ts'
 import { blockName, createHashSet, type HashSet } from './hash-set.ts'
 import { type IndexDb, prefixEnd, type RowKind, rowKey } from './index-db.ts'
-import { keyPagesOf, pagesOf } from './row-watch.ts'
+import { pagesOf } from './row-watch.ts'
 import { removeBlobs, type SweepParts } from './sweep-blobs.ts'
 
 /** What is to be done with rows. */
@@ -37,6 +37,9 @@ export interface RowOutcome {
 
 const DAG_PB = 0x70
 
+/** How many rows go in one step, for which the disk is waited for once. */
+const BATCH = 2048
+
 /** Rows are compacted away at once where more than this would stay on the disk, or the database is small anyway. */
 const COMPACT_ABOVE = 1024 * 1024
 const SMALL_DATABASE = 64 * 1024 * 1024
@@ -51,9 +54,12 @@ async function blobsThatStay(db: IndexDb, { live, gone, signal }: RowPlan): Prom
       const sha256 = key.subarray(1)
       if (gone.has(sha256)) continue
       alive.add(sha256)
-      const blob = decodeBlob(sha256, value)
-      if (blob.inline) live.add(sha256)
-      else if (blob.size > LEAF_SIZE && live.add(blockName(blob.cid.multihash.bytes))) roots.push(blob.cid)
+      const { inline, size, cid } = peekBlob(value)
+      if (inline) live.add(sha256)
+      else if (size > LEAF_SIZE) {
+        const root = cid()
+        if (live.add(blockName(root.multihash.bytes))) roots.push(root)
+      }
     }
     await markNodes(db, roots, live)
   }
@@ -84,31 +90,36 @@ export async function sweepRows(parts: SweepParts, startedAt: number, plan: RowP
     others: { rows: 0, bytes: 0 },
     files: { count: 0, bytes: 0 }
   }
-  async function remove(keys: readonly Uint8Array[], count: { rows: number; bytes: number }): Promise<void> {
-    if (keys.length === 0) return
-    const values = await db.getMany([...keys])
+  let batch: { key: Uint8Array; bytes: number }[] = []
+  async function remove(count: { rows: number; bytes: number }): Promise<void> {
+    const keys = batch.map(({ key }) => key)
     // What is written from here on isn't taken: it is noted as fresh, or queued behind the removal.
     const going = plan.dryRun
       ? { removed: keys.filter((key) => !watch.fresh(key)), done: undefined }
       : watch.remove(keys)
     const taken = new Set(going.removed)
-    await going.done
-    keys.forEach((key, i) => {
-      if (!taken.has(key)) return
+    for (const { key, bytes } of batch) {
+      if (!taken.has(key)) continue
       count.rows++
-      count.bytes += key.length + (values[i]?.length ?? 0)
-    })
+      count.bytes += bytes
+    }
+    batch = []
+    await going.done
   }
 
-  /** The rows of a kind whose key says that nothing needs them. */
-  async function sweep(kind: RowKind, needed: (key: Uint8Array) => boolean): Promise<void> {
+  /** The rows of a kind that nothing needs, by their key or value. */
+  async function sweep(
+    kind: RowKind,
+    needed: (key: Uint8Array, value: Uint8Array) => boolean,
+    count = outcome.others
+  ): Promise<void> {
     const from = rowKey(kind)
-    const count = kind === 'k' ? outcome.blocks : outcome.others
-    for await (const page of keyPagesOf(db, { gte: from, lt: prefixEnd(from) }, plan.signal))
-      await remove(
-        page.filter((key) => !needed(key)),
-        count
-      )
+    for await (const page of pagesOf(db, { gte: from, lt: prefixEnd(from) }, plan.signal)) {
+      for (const [key, value] of page)
+        if (!needed(key, value)) batch.push({ key, bytes: key.length + value.length })
+      if (batch.length >= BATCH) await remove(count)
+    }
+    if (batch.length > 0) await remove(count)
   }
 
   // So far only what is our own is marked.
@@ -118,18 +129,15 @@ export async function sweepRows(parts: SweepParts, startedAt: number, plan: RowP
   await sweep('l', (key) => alive.has(key.subarray(key.length - 32)))
   // What goes together with a blob's own row was counted with it.
   await sweep('c', (key) => alive.has(key.subarray(1)) || plan.gone.has(key.subarray(1)))
-  const aliases = rowKey('d')
-  for await (const page of pagesOf(db, { gte: aliases, lt: prefixEnd(aliases) }, plan.signal)) {
-    const dead = page.filter(([, sha256]) => !alive.has(sha256))
-    await remove(
-      dead.map(([key]) => key),
-      outcome.others
-    )
-  }
-  await sweep('k', (key) => {
-    const name = blockName(key.subarray(1))
-    return plan.live.has(name) || plan.gone.has(name)
-  })
+  await sweep('d', (_, sha256) => alive.has(sha256))
+  await sweep(
+    'k',
+    (key) => {
+      const name = blockName(key.subarray(1))
+      return plan.live.has(name) || plan.gone.has(name)
+    },
+    outcome.blocks
+  )
   await sweepFiles(parts, startedAt, alive, plan, outcome)
   const bytes = outcome.blocks.bytes + outcome.others.bytes
   if (!plan.dryRun) await compact(db, bytes)

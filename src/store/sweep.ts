@@ -3,6 +3,7 @@ import { type Digest, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type BlobRow, blobPath, decodeBlob, sha256Of } from './blob-rows.ts'
 import { cachedKey, cachedRow, decodeCached } from './cached.ts'
+import { createGathered } from './gathered.ts'
 import { prefixEnd, rowKey, type WriteRows } from './index-db.ts'
 import { sha256Multihash } from './leaves.ts'
 import { recordKey } from './records.ts'
@@ -52,17 +53,18 @@ export interface Sweeper {
 
 export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper {
   const { db, uses, watch, folder } = parts
+  const get = createGathered(db)
   let last: Promise<unknown> = Promise.resolve()
   let savedUntil = Number.NEGATIVE_INFINITY
 
   async function rowOf(digest: Digest): Promise<BlobRow | undefined> {
     let sha256 = sha256Of(digest)
     if (!digest.startsWith('sha256:')) {
-      const other = await db.get(rowKey('d', sha256))
+      const other = await get(rowKey('d', sha256))
       if (other === undefined) return undefined
       sha256 = other
     }
-    const value = await db.get(rowKey('b', sha256))
+    const value = await get(rowKey('b', sha256))
     return value && decodeBlob(sha256, value)
   }
 
@@ -77,7 +79,7 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
       return await work({
         startedAt,
         async blocks(multihashes, damaged = 'refuse') {
-          const found = await db.getMany(multihashes.map((multihash) => rowKey('k', multihash)))
+          const found = await Promise.all(multihashes.map((multihash) => get(rowKey('k', multihash))))
           return found.map((bytes, i) => {
             if (bytes === undefined || matches(multihashes[i] as Uint8Array, bytes) !== false) return bytes
             if (damaged === 'pass over') return undefined
@@ -92,12 +94,14 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
           if (!blob.inline && blob.size > limit) return undefined
           const multihash = sha256Multihash(sha256Of(blob.digest))
           const bytes = blob.inline
-            ? await db.get(rowKey('k', multihash))
+            ? await get(rowKey('k', multihash))
             : await readFile(blobPath(folder, splitDigest(blob.digest).hex)).catch(() => undefined) // for `verify` to find
           return bytes !== undefined && matches(multihash, bytes) === true ? bytes : undefined
         },
         async recent(digest, ms) {
           if (uses.touched(digest) >= startedAt - ms) return true
+          // Without a window only touches count, and those are by the sha256.
+          if (ms <= 0 && digest.startsWith('sha256:')) return false
           const row = await rowOf(digest)
           return (
             row !== undefined &&

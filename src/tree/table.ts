@@ -64,7 +64,15 @@ export function linkAt(table: LinkTable, i: number): { cid: CID; size: number } 
   return { cid: CID.decode(cid), size: sizeAt(table, i) }
 }
 
-function sizeAt(table: LinkTable, i: number): number {
+/** The bytes of link `i`'s CID, where they lie in the block. */
+export function cidBytesAt({ bytes, starts }: LinkTable, i: number): Uint8Array {
+  const at = afterVarint(bytes, (starts[i] as number) + 1) + 1
+  const start = afterVarint(bytes, at)
+  return bytes.subarray(start, start + varintAt(bytes, at))
+}
+
+/** The size in bytes of the DAG that link `i` points at, as it says. */
+export function sizeAt(table: LinkTable, i: number): number {
   const at = nameStart(table, i)
   return varintAt(table.bytes, afterVarint(table.bytes, at) + varintAt(table.bytes, at) + 1)
 }

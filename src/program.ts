@@ -1,0 +1,107 @@
+/** What the program does: the command line, and the one place where the rooms are put together; signals arrive here. */
+import { setFlagsFromString } from 'node:v8'
+import type { CID } from 'multiformats/cid'
+import { publishedText, readyText, rootText } from './announce.ts'
+import { connectControl, controlPath } from './cli/control.ts'
+import { type Call, type Operations, runCommandLine } from './cli/index.ts'
+import { createProgressLine } from './cli/terminal.ts'
+import { type Config, readConfig } from './config.ts'
+import { createLog, type Log } from './log.ts'
+import { RegistryError } from './oci/errors.ts'
+
+/**
+ * What the heap's old part may grow by until it is collected, in percent of what was in use. V8 would have up to four
+ * times as much, which caches whose content changes all the time fill up. A start goes without: what it loads stays.
+ */
+const HEAP_GROWTH = 60
+
+/** Roots that follow each other within this time are one push (an index comes with its children): the last is printed. */
+const PRINT_AFTER = 200
+
+const print = (line: string) => void process.stdout.write(`${line}\n`)
+
+/** Runs the gateway until a signal comes; a second one ends the process at once. */
+async function serve(config: Config, log: Log): Promise<void> {
+  // Loaded here because commands that only look something up need none of it, and it takes most of a start.
+  const { startGateway } = await import('./gateway.ts')
+  const gateway = await startGateway(config, log)
+  setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`)
+  const timers = new Map<string, NodeJS.Timeout>()
+  const announce = async (domain: string, root: CID) => {
+    // What is printed may be published by hand: it is kept.
+    await gateway.registry.history.note(domain, root).catch((error: unknown) => {
+      log.error({ domain, err: error }, 'could not note a root, so it may be collected')
+    })
+    print(rootText(domain, root, await gateway.providersOf(domain)))
+  }
+  gateway.registry.onRoot((domain, root) => {
+    clearTimeout(timers.get(domain))
+    timers.set(
+      domain,
+      setTimeout(() => void announce(domain, root), PRINT_AFTER)
+    )
+  })
+  gateway.registry.autoPublisher.onOutcome((outcome) => print(publishedText(outcome)))
+  print(readyText(gateway.listening, gateway.addresses(), config))
+  const signal = await new Promise<NodeJS.Signals>((resolve) => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, resolve)
+  })
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
+  log.info({ signal }, 'stopping')
+  for (const timer of timers.values()) clearTimeout(timer)
+  await gateway.stop()
+}
+
+/**
+ * Runs `work` through the gateway that owns the data folder, or alone on the folder when none runs: then the
+ * same rooms are opened, but listen nowhere. Ctrl-C aborts it; a second one ends the process at once.
+ */
+async function operate<T>(
+  config: Config,
+  log: Log,
+  work: (operations: Operations, call: Call) => Promise<T>
+): Promise<T> {
+  const interrupted = new AbortController()
+  const interrupt = () => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
+    interrupted.abort(new RegistryError('UNAVAILABLE', 'interrupted'))
+  }
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt)
+  const line = createProgressLine(process.stderr)
+  const call: Call = { signal: interrupted.signal, progress: (report) => line.show(report) }
+  try {
+    const running = await connectControl(controlPath(config.data))
+    if (running !== undefined) return await work(running, call)
+    const [{ openRooms }, { operationsOf }] = await Promise.all([
+      import('./gateway.ts'),
+      import('./operations.ts')
+    ])
+    await using stack = new AsyncDisposableStack()
+    const rooms = await openRooms(
+      { ...config, swarmListen: [], seedListen: undefined, mdns: false, relays: [] },
+      log,
+      stack
+    )
+    return await work(operationsOf(rooms), call)
+  } finally {
+    line.clear()
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupt)
+  }
+}
+
+/** Runs the command that the program was called with, and sets the exit status. */
+process.exitCode = await runCommandLine(process.argv.slice(2), (flags, file) => {
+  const config = readConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
+  const log = createLog(config.logLevel)
+  process.on('unhandledRejection', (error) => {
+    log.fatal({ err: error }, 'a promise failed that nobody waited for')
+    process.exit(1)
+  })
+  return {
+    config,
+    log,
+    print,
+    operate: (work) => operate(config, log, work),
+    serve: () => serve(config, log)
+  }
+})
