@@ -78,6 +78,11 @@ function textOf(report: Report): string[] {
   }
   if (repositories.length > 0) lines.push('', ...table('REPOSITORY', repositories, []))
   if (more) lines.push('… and more')
+  if (domains.length + repositories.length > 0 && store.month.toPeers > 0)
+    lines.push(
+      '',
+      'what goes to peers is in the sums at the top alone: they ask for blocks by CID, whatever tree has them'
+    )
   if (warnings.length > 0) lines.push('', ...warnings.map((warning) => `warning: ${warning}`))
   return lines
 }

@@ -159,6 +159,33 @@ describe('a disk that fails', function () {
     for (const digest of [shorter, gone]) assert.equal(await pull(again, digest), 'whole')
   })
 
+  it('and a clock that is set back under gc: nothing in use goes, and what is not waits for its time', async () => {
+    const env = { ...disk.env, SEAWAY_KEEP_ROOTS: '0', SEAWAY_GC_GRACE: '1s' }
+    const one = await gateway('clock-gc', { env })
+    const repo = repository(one.url, 'app')
+    const gone = await repo.putImage('gone', bytesOf(MiB, 'gone'))
+    await repo.putImage('kept', bytesOf(MiB, 'kept'))
+    await one.seaway(['rm', 'app:gone'])
+    await one.stop()
+    await disk.clock(-YEAR)
+    const back = await gateway('clock-gc', { env })
+    const gc = async () =>
+      JSON.parse((await back.seaway(['gc', '--json'])).stdout) as { blobs: { digest: string }[] }
+    // as far as this clock can tell it was pushed in a year
+    assert.deepEqual((await gc()).blobs, [])
+    const fresh = await repository(back.url, 'app').putImage('fresh', bytesOf(MiB, 'fresh'))
+    await gc()
+    for (const tag of ['kept', 'fresh']) await repository(back.url, 'app').readImage(tag)
+    await disk.mend()
+    let taken: string[] = []
+    await waitFor('the grace window to pass', async () => {
+      taken = [...taken, ...(await gc()).blobs.map(({ digest }) => digest)]
+      return taken.includes(gone.layer)
+    })
+    assert.ok(!taken.includes(fresh.layer))
+    for (const tag of ['kept', 'fresh']) await repository(back.url, 'app').readImage(tag)
+  })
+
   it('and a clock that is set back a year, and on again: pushes, pulls, uploads and restarts go on', async () => {
     const one = await start('clock')
     const repo = repository(one.url, 'app')
