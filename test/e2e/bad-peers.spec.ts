@@ -1,9 +1,10 @@
 /** Peers that are published and don't do their part: real processes, real sockets, one gateway that copes. */
 import assert from 'node:assert/strict'
-import { open, readdir } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { useBed } from './support/bed.ts'
 import { type Bind, startBind } from './support/bind.ts'
+import { type BlobPull, isKept, readBlob } from './support/blob-pull.ts'
 import { freePort, waitFor } from './support/daemon.ts'
 import type { SeawayGateway } from './support/gateway.ts'
 import { available } from './support/process.ts'
@@ -53,23 +54,10 @@ describe('a peer that', function () {
   const image = (from: SeawayGateway): ReturnType<typeof repository> =>
     repository(from.url, 'ships.example/app')
 
-  /** Nothing of the layer is visible, and no file of it stands among the blobs. */
-  async function nothingKept(of: SeawayGateway): Promise<void> {
-    const hex = digest.replace('sha256:', '')
-    assert.ok(!(await readdir(join(of.data, 'blobs', hex.slice(0, 2)))).includes(hex))
-  }
-
-  /** Reads the layer; `whole` is false where the answer was no success or broke off. */
-  async function readLayer(from: SeawayGateway): Promise<{ whole: boolean; status: number; size: number }> {
-    const answer = await image(from).getBlob(digest, { signal: patience() })
-    let size = 0
-    try {
-      for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) size += chunk.length
-      return { whole: answer.ok && size === SIZE, status: answer.status, size }
-    } catch {
-      return { whole: false, status: answer.status, size }
-    }
-  }
+  const readLayer = async (from: SeawayGateway): Promise<BlobPull> =>
+    readBlob(await image(from).getBlob(digest, { signal: patience() }), bytes)
+  /** All of it came. */
+  const WHOLE: BlobPull = { whole: true, right: true, status: 200, size: SIZE, message: '' }
 
   it('refuses: 502 with its address', async () => {
     await publisher()
@@ -119,7 +107,7 @@ describe('a peer that', function () {
         return doomed !== undefined
       })
       await doomed?.peer.kill()
-      assert.deepEqual(await reading, { whole: true, status: 200, size: SIZE })
+      assert.deepEqual(await reading, WHOLE)
       assert.equal(await image(through).blobDigest(digest), digest)
     })
 
@@ -131,9 +119,9 @@ describe('a peer that', function () {
       await waitFor('a middle', async () => relay.passed > SIZE / 2)
       await peer.kill()
       const broken = await reading
-      assert.equal(broken.whole, false)
+      assert.deepEqual([broken.whole, broken.right], [false, true])
       assert.ok(broken.size < SIZE)
-      await nothingKept(through)
+      assert.equal(await isKept(through, digest), false)
       const refused = await refusalOf(await image(through).getBlob(digest, { signal: patience() }))
       assert.ok([502, 504].includes(refused.status), `${refused.status} ${refused.message}`)
       assert.ok(refused.message.length > 20, refused.message)
@@ -152,7 +140,7 @@ describe('a peer that', function () {
     await publish([relay.multiaddr])
     const through = await consumer('halfway')
     assert.equal((await readLayer(through)).whole, false)
-    await nothingKept(through)
+    assert.equal(await isKept(through, digest), false)
   })
 
   describe('sends a wrong block', () => {
@@ -173,7 +161,7 @@ describe('a peer that', function () {
       const broken = await readLayer(through)
       assert.equal(broken.whole, false)
       assert.ok(broken.size <= SIZE / 2, `${broken.size} bytes were passed on`)
-      await nothingKept(through)
+      assert.equal(await isKept(through, digest), false)
       const id = peer.peers[0]?.split('/p2p/')[1] ?? ''
       assert.ok((await through.logged()).some((line) => JSON.stringify(line).includes(id)))
     })
@@ -181,7 +169,7 @@ describe('a peer that', function () {
     it('gives way to one that sends the right one', async () => {
       await publish([...(await tampered()).peers, ...(await publisher()).peers])
       const through = await consumer('careful')
-      assert.deepEqual(await readLayer(through), { whole: true, status: 200, size: SIZE })
+      assert.deepEqual(await readLayer(through), WHOLE)
       assert.equal(await image(through).blobDigest(digest), digest)
     })
   })

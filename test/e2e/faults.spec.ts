@@ -10,9 +10,20 @@ describe(`${PULLS} pulls with random faults (FAULTS_SEED=${SEED})`, function () 
   this.timeout(PULLS * 20_000)
 
   it('come out right, in time, and at once, for one source is alive each time', async function () {
-    if (!available('skopeo', 'named', 'dig', 'nsupdate', 'tsig-keygen')) this.skip()
+    const needs = [
+      'dockerd',
+      'docker',
+      'containerd',
+      'runc',
+      'skopeo',
+      'named',
+      'dig',
+      'nsupdate',
+      'tsig-keygen'
+    ]
+    if (!available(...needs)) this.skip()
     const report = await runFaults({ pulls: PULLS, seed: SEED, print: console.error })
-    console.log(`      ${JSON.stringify(report.faults)}`)
+    console.log(`      ${JSON.stringify(report.faults)}, by ${JSON.stringify(report.by)}`)
     console.log(`      median ${Math.round(report.median)} ms, longest ${Math.round(report.longest)} ms`)
     assert.deepEqual([report.corrupt, report.hung, report.failed], [[], [], []])
   })

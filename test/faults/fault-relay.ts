@@ -36,7 +36,11 @@ export async function startFaultRelay(target: number, kill: () => void): Promise
   let changed = new AbortController()
 
   const drop = (): void => {
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) {
+      // one that is being connected would wait for that first, and nobody may answer any more
+      if (socket.connecting) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
   const server = createServer((client) => {
     if (fault.kind === 'refuse' || (fault.kind === 'cut' && struck)) return void client.resetAndDestroy()

@@ -16,7 +16,7 @@ const report = await runFaults({ pulls, seed, print: console.log })
 console.log(JSON.stringify(report, undefined, 2))
 const bad = report.corrupt.length + report.hung.length + report.failed.length
 console.log(
-  `${pulls} pulls (${report.bySkopeo} by skopeo): ${report.corrupt.length} corrupt, ${report.hung.length} hung, ` +
+  `${pulls} pulls (of which ${JSON.stringify(report.by)}): ${report.corrupt.length} corrupt, ${report.hung.length} hung, ` +
     `${report.failed.length} failed with a live source; median ${Math.round(report.median)} ms, longest ${Math.round(report.longest)} ms`
 )
 process.exitCode = bad === 0 ? 0 : 1

@@ -5,11 +5,12 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Bind, startBind } from '../e2e/support/bind.ts'
-import { type Client, skopeo } from '../e2e/support/clients.ts'
+import { type Client, docker, skopeo } from '../e2e/support/clients.ts'
 import { freePort } from '../e2e/support/daemon.ts'
+import { startDocker } from '../e2e/support/docker.ts'
 import { type SeawayGateway, startGateway } from '../e2e/support/gateway.ts'
+import { type Image, makeImage } from '../e2e/support/images.ts'
 import { run, tempDir } from '../e2e/support/process.ts'
-import { randomBytes } from '../e2e/support/tar.ts'
 import { digestOf, repository } from '../e2e/support/wire.ts'
 import { type Random, randomOf } from '../fuzz/random.ts'
 import { type Fault, type FaultRelay, startFaultRelay } from './fault-relay.ts'
@@ -20,8 +21,9 @@ const DOMAIN = 'ships.example'
 /** Gateways that have the images; images; and pulls through one gateway, each of another image. */
 const SOURCES = 3
 const IMAGES = 20
-/** Every so many pulls are done by skopeo, which gives up at the first thing that goes wrong. */
-const BY_SKOPEO = 25
+/** Every so many pulls are done by a real client: docker, and skopeo, which gives up at the first thing that goes
+ * wrong, in turn. */
+const BY_CLIENT = 10
 
 /** The puller's deadlines, and what a pull may take in all: more is a hang. In milliseconds. */
 const DEADLINES = {
@@ -47,7 +49,8 @@ export interface FaultsReport {
   /** Milliseconds: the median and the longest pull. */
   median: number
   longest: number
-  bySkopeo: number
+  /** Pulls by each real client. */
+  by: Record<string, number>
 }
 
 const healthy: Fault = { kind: 'none' }
@@ -74,6 +77,12 @@ export async function runFaults(options: {
   try {
     const bind: Bind = await startBind({ dir: folder('named'), zones: { [DOMAIN]: [] } })
     stack.defer(() => bind.stop())
+    const images: Image[] = []
+    for (let i = 0; i < IMAGES; i++) {
+      const layers = [{ size: (i % 5) * MiB + 300_000 + i, seed: `layer ${i}` }]
+      images.push(await makeImage({ dir: folder(`image${i}`), name: `${DOMAIN}/app:${i}`, layers }))
+    }
+    const publisher = await skopeo({ dir: folder('publisher') })
     const sources: Source[] = []
     for (let i = 0; i < SOURCES; i++) sources.push(await startSource(i))
     stack.defer(async () => {
@@ -88,8 +97,9 @@ export async function runFaults(options: {
       _dnslink: `dnslink=/ipfs/${root}`,
       '@': sources.flatMap(({ addresses }) => addresses.map((address) => `ipfsnode=${address}`))
     })
-    const client = await skopeo({ dir: folder('skopeo') })
-    return await rounds(client)
+    const engine = await startDocker({ dir: folder('d') })
+    stack.defer(() => engine.stop())
+    return await rounds([docker(engine), await skopeo({ dir: folder('skopeo') })])
 
     async function startSource(index: number): Promise<Source> {
       const ports = { swarm: await freePort(), seed: await freePort() }
@@ -110,11 +120,7 @@ export async function runFaults(options: {
       // one by HTTP only, one by libp2p only, one both ways
       if (index !== 1) source.addresses.push(`/ip4/127.0.0.1/tcp/${http.port}/http/p2p/${id}`)
       if (index !== 0) source.addresses.push(`/ip4/127.0.0.1/tcp/${swarm.port}/p2p/${id}`)
-      const image = repository(source.gateway.url, `${DOMAIN}/app`)
-      for (let i = 0; i < IMAGES; i++) {
-        const layer = Buffer.concat([...randomBytes((i % 5) * MiB + 300_000 + i, `layer ${i}`)])
-        await image.putImage(`${i}`, layer)
-      }
+      for (const image of images) await publisher.push(image, `${source.gateway.host}/${image.name}`)
       return source
     }
 
@@ -134,7 +140,7 @@ export async function runFaults(options: {
       return pick(kinds)
     }
 
-    async function rounds(real: Client): Promise<FaultsReport> {
+    async function rounds(clients: readonly Client[]): Promise<FaultsReport> {
       const report: FaultsReport = {
         pulls,
         seed,
@@ -144,7 +150,7 @@ export async function runFaults(options: {
         faults: {},
         median: 0,
         longest: 0,
-        bySkopeo: 0
+        by: {}
       }
       const times: number[] = []
       for (let done = 0; done < pulls; ) {
@@ -162,12 +168,12 @@ export async function runFaults(options: {
             }
             const what = `pull ${done} of image ${i}, ${JSON.stringify(faults)}`
             const begun = performance.now()
-            const bySkopeo = done % BY_SKOPEO === 0
-            if (bySkopeo) report.bySkopeo++
+            const client = done % BY_CLIENT === 0 ? clients[(done / BY_CLIENT) % clients.length] : undefined
+            if (client !== undefined) report.by[client.name] = (report.by[client.name] ?? 0) + 1
             try {
-              const name = `${DOMAIN}/app`
-              if (bySkopeo) await copy(real, `${through.host}/${name}:${i}`, join(dir, 'copy'))
-              else await pull(through.url, name, `${i}`)
+              const image = images[i] as Image
+              if (client !== undefined) await pullBy(client, through.host, image)
+              else await pull(through.url, `${DOMAIN}/app`, image.tag)
             } catch (error) {
               const { message: said, cause } = error as Error
               const message = cause instanceof Error ? `${said}: ${cause.message}` : said
@@ -216,10 +222,11 @@ export async function runFaults(options: {
   }
 }
 
-/** Pulls with skopeo, which checks every digest. */
-async function copy(client: Client, reference: string, to: string): Promise<void> {
-  const args = ['copy', '--src-tls-verify=false', `docker://${reference}`, `dir:${to}`]
-  await client.run(args, { timeout: HANG_MS })
+/** Pulls with a real client, which checks every digest, and looks whether it has what was pushed. */
+async function pullBy(client: Client, host: string, { name, diffIds }: Image): Promise<void> {
+  const pulled = await client.pull(`${host}/${name}`, { timeout: HANG_MS })
+  if (pulled.diffIds.join() !== diffIds.join())
+    throw new Error(`${name} by ${client.name} is not what its digest says: ${pulled.diffIds.join()}`)
 }
 
 /** Pulls as docker does, but once: the manifest, then everything that it names at the same time. */

@@ -11,7 +11,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createServer, type RequestListener } from 'node:http'
-import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as dagPb from '@ipld/dag-pb'
 import { CID } from 'multiformats/cid'
@@ -22,8 +22,10 @@ import { createContent } from '../../../src/registry/content.ts'
 import type { Content } from '../../../src/registry/index.ts'
 import { rawCid } from '../../../src/store/index.ts'
 import { createDirectories } from '../../../src/tree/index.ts'
+import { blocksMessage, lengthOf, startBitswapPeer } from '../../support/bitswap-peer.ts'
 import { carFrame, carHeader } from '../../support/ipfs-gateway.ts'
 import { startNode } from '../../support/ipfs-nodes.ts'
+import { startNarrowRelay } from './narrow-relay.ts'
 
 /** How a peer behaves when it is asked for the file. */
 export type Behaviour =
@@ -42,11 +44,11 @@ export type Behaviour =
   | { kind: 'other'; leaf: number }
   /** Ends in order, in the middle of that leaf. */
   | { kind: 'truncated'; leaf: number }
-  /** Sends right blocks that nobody wants, for ever, in front of that leaf. */
+  /** Sends right blocks that nobody wants, for ever, in front of that leaf; over bitswap the leaf before it. */
   | { kind: 'endless'; leaf: number }
   /** Sends right blocks that nobody wants between the leaves, and one after them. */
   | { kind: 'extra' }
-  /** Answers a question for a directory with 3 GiB of it. */
+  /** Answers a question for a directory with 3 GiB of it; over bitswap with a message of that length. */
   | { kind: 'huge' }
   /** One byte a second. */
   | { kind: 'trickle' }
@@ -144,11 +146,12 @@ async function start({ car, target, transport, behaviour }: BadPeer): Promise<Ad
   }
 
   async function* huge(cid: CID): AsyncGenerator<Uint8Array> {
-    const length: number[] = []
-    let left = HUGE + cid.bytes.length
-    for (; left > 127; left = Math.floor(left / 128)) length.push((left % 128) | 128)
     yield carHeader(cid)
-    yield Buffer.from([...length, left, ...cid.bytes])
+    yield Buffer.concat([lengthOf(HUGE + cid.bytes.length), cid.bytes])
+    yield* zeros()
+  }
+
+  async function* zeros(): AsyncGenerator<Uint8Array> {
     for (let sent = 0; sent < HUGE; sent += LEAF) {
       stats.sent += LEAF
       yield Buffer.alloc(LEAF)
@@ -200,17 +203,42 @@ async function start({ car, target, transport, behaviour }: BadPeer): Promise<Ad
     return { multiaddr: own, stats: stat }
   }
 
+  /** What is sent over bitswap instead of a block, where it isn't a message with that block. */
+  async function* misspoken(cid: CID, index: number): AsyncGenerator<Uint8Array> {
+    const right = { cid, bytes: store.peek(cid) }
+    if (behaviour.kind === 'huge') {
+      yield lengthOf(HUGE)
+      yield* zeros()
+    } else if (behaviour.kind === 'extra') yield blocksMessage([stranger(index), right])
+    else if (behaviour.kind === 'truncated') yield blocksMessage([right]).subarray(0, LEAF / 2)
+    else {
+      const before = leaves[index - 1] as CID
+      const again = blocksMessage([{ cid: before, bytes: store.peek(before) }])
+      for (;;) {
+        stats.sent += again.length
+        yield again
+      }
+    }
+  }
+  if (['huge', 'extra', 'truncated', 'endless'].includes(behaviour.kind)) {
+    const { multiaddr } = await startBitswapPeer({
+      find: (cid) => (store.has(cid) ? store.peek(cid) : undefined),
+      async *instead(cid) {
+        const index = places.get(cid.toString()) ?? -1
+        const bad = behaviour.kind === 'huge' ? cid.code === dagPb.code : index >= 0
+        if (!store.has(cid) || !bad) return
+        stats.asked++
+        if (!('leaf' in behaviour) || behaviour.leaf === index) yield* misspoken(cid, index)
+      }
+    })
+    return { multiaddr, stats: stat }
+  }
+
   const narrow = behaviour.kind === 'trickle' ? LEAF / 2 : Number.POSITIVE_INFINITY
-  const relay = await startNarrow(Number(/tcp\/(\d+)/.exec(own)?.[1]), narrow)
+  const relay = await startNarrowRelay(Number(/tcp\/(\d+)/.exec(own)?.[1]), narrow)
   store.serving = async (cid) => {
     const index = places.get(cid.toString())
-    if (index === undefined) {
-      if (behaviour.kind !== 'huge' || cid.code !== dagPb.code) return undefined
-      stats.asked++
-      stats.sent += 16 * LEAF
-      // 3 GiB can't be said in one message of bitswap at all; this is more than one may hold
-      return Buffer.alloc(16 * LEAF)
-    }
+    if (index === undefined) return undefined
     stats.asked++
     const right = store.peek(cid)
     if (behaviour.kind === 'slow') await sleep(behaviour.ms)
@@ -222,45 +250,6 @@ async function start({ car, target, transport, behaviour }: BadPeer): Promise<Ad
     return behaviour.kind === 'wrong' ? Buffer.from(right).fill(7, 500, 600) : stranger(1).bytes
   }
   return { multiaddr: own.replace(/tcp\/\d+/, `tcp/${relay.port}`), stats: stat }
-}
-
-/** A TCP relay in front of a peer that can be cut, and lets a byte a second through after so many bytes. */
-async function startNarrow(target: number, after: number): Promise<{ port: number; cut(): void }> {
-  const cuts = new Set<() => void>()
-  const server = createTcpServer((client) => {
-    const peer = connect(target, '127.0.0.1')
-    const cut = (): void => {
-      client.destroy()
-      peer.destroy()
-    }
-    cuts.add(cut)
-    for (const socket of [client, peer]) {
-      socket.on('error', () => {}) // whoever gives up on it may reset
-      socket.on('close', cut)
-    }
-    client.pipe(peer)
-    void pass(peer, client).catch(cut)
-  })
-  async function pass(from: AsyncIterable<Buffer>, to: NodeJS.WritableStream): Promise<void> {
-    let passed = 0
-    for await (const chunk of from) {
-      for (let at = 0; at < chunk.length; ) {
-        const part = passed < after ? chunk.subarray(at) : chunk.subarray(at, at + 1)
-        if (passed >= after) await sleep(1000)
-        at += part.length
-        passed += part.length
-        if (!to.write(part)) await new Promise((resolve) => to.once('drain', resolve).once('close', resolve))
-      }
-    }
-  }
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    port: (server.address() as AddressInfo).port,
-    cut() {
-      server.close()
-      for (const each of cuts) each()
-    }
-  }
 }
 
 async function* never(): AsyncGenerator<Uint8Array> {

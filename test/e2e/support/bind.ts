@@ -2,6 +2,7 @@
 import { Resolver } from 'node:dns/promises'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Certificate } from './authority.ts'
 import { type Daemon, freePort, spawnDaemon } from './daemon.ts'
 import { run } from './process.ts'
 
@@ -32,6 +33,10 @@ export interface BindOptions {
   notify?: readonly number[]
   /** The largest UDP answer in bytes; 512 makes long TXT records come truncated. */
   maxUdpSize?: number
+  /** Sign all zones. */
+  signed?: boolean
+  /** Answer over HTTPS as well. */
+  certificate?: Certificate
   signal?: AbortSignal
 }
 
@@ -40,6 +45,8 @@ export interface Bind {
   readonly port: number
   /** `127.0.0.1:<port>`, as `SEAWAY_DNS_SERVERS` takes it. */
   readonly server: string
+  /** Its URL for DNS over HTTPS, where it was given a certificate. */
+  readonly https: string
   /** The key that updates are signed with, where `updateKey` was given; `secret` is base64. */
   readonly key: { name: string; algorithm: string; secret: string; file: string } | undefined
   readonly daemon: Daemon
@@ -91,11 +98,18 @@ async function makeKey(
   return { name, algorithm, secret: /secret "([^"]+)"/.exec(stdout)?.[1] ?? '', file }
 }
 
+function tlsOf(certificate: Certificate | undefined): string {
+  if (certificate === undefined) return ''
+  const { key, cert } = certificate
+  return `http local { endpoints { "/dns-query"; }; };\ntls own { key-file "${key}"; cert-file "${cert}"; };`
+}
+
 /** Starts named for the given zones on 127.0.0.1, UDP and TCP, and resolves once it answers for all of them. */
 export async function startBind(options: BindOptions): Promise<Bind> {
   const { dir, signal } = options
   await mkdir(dir, { recursive: true })
   const port = options.port ?? (await freePort())
+  const secure = await freePort()
   const control = await makeKey(dir, 'control')
   const key =
     options.updateKey === undefined
@@ -112,6 +126,7 @@ export async function startBind(options: BindOptions): Promise<Bind> {
   await writeFile(
     join(dir, 'named.conf'),
     `${[control, key].map((each) => (each ? `include "${each.file}";` : '')).join('\n')}
+${tlsOf(options.certificate)}
 options {
   directory "${dir}";
   pid-file "${dir}/named.pid";
@@ -120,6 +135,8 @@ options {
   lock-file none;
   listen-on port ${port} { 127.0.0.1; };
   listen-on-v6 { none; };
+  ${options.certificate === undefined ? '' : `listen-on port ${secure} tls own http local { 127.0.0.1; };`}
+  ${options.signed === true ? 'dnssec-policy default;' : ''}
   recursion no;
   dnssec-validation no;
   notify ${options.notify === undefined ? 'no' : 'explicit'};
@@ -159,11 +176,13 @@ ${(options.primary?.zones ?? []).map((zone) => `zone "${zone}" { type secondary;
     const { stdout } = await run('dig', [...at, '+noall', '+answer', zone, 'AXFR'], { signal })
     const present = stdout.split('\n').map((line) => line.split(/\s+/))
     const own = new Set([`${zone}. SOA`, `${zone}. NS`, `ns.${zone}. A`])
+    // what signing made is named's own business
+    const made = / (DNSKEY|RRSIG|NSEC|CDS|CDNSKEY|TYPE65534)$/
     const sets = present.flatMap(([name, , , type]) => (name && type ? [`${name} ${type}`] : []))
     const lines = [
       `server 127.0.0.1 ${port}`,
       `zone ${zone}`,
-      ...sets.filter((set) => !own.has(set)).map((set) => `update delete ${set}`),
+      ...sets.filter((set) => !own.has(set) && !made.test(set)).map((set) => `update delete ${set}`),
       ...added.map((line) => `update add ${line}`),
       'send\n'
     ]
@@ -178,6 +197,7 @@ ${(options.primary?.zones ?? []).map((zone) => `zone "${zone}" { type secondary;
   return {
     port,
     server: `127.0.0.1:${port}`,
+    https: `https://localhost:${secure}/dns-query`,
     key,
     get daemon() {
       return daemon

@@ -1,11 +1,10 @@
 /** A reverse proxy with TLS, HTTP/2 and a certificate authority of its own, as operators put in front of a gateway. */
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { createSecureServer, type ServerHttp2Session } from 'node:http2'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { run } from './process.ts'
+import { makeCertificate } from './authority.ts'
 
 /** A proxy that listens. */
 export interface TlsRelay {
@@ -22,35 +21,12 @@ export interface TlsRelay {
 /** Makes an authority and a certificate for 127.0.0.1 and localhost in `dir`, and passes requests on to `target`. */
 export async function startTlsRelay(options: { dir: string; target: string }): Promise<TlsRelay> {
   const { dir, target } = options
-  await mkdir(dir, { recursive: true })
-  const openssl = (name: string, subject: string, ...args: string[]) => {
-    const key = [
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-noenc',
-      '-keyout',
-      `${name}.key`
-    ]
-    const out = ['-out', `${name}.pem`, '-subj', `/CN=${subject}`, '-days', '2']
-    return run('openssl', ['req', '-x509', ...key, ...out, ...args], { cwd: dir })
-  }
-  await openssl('ca', 'test authority')
-  const names = [
-    '-addext',
-    'subjectAltName=DNS:localhost,IP:127.0.0.1',
-    '-addext',
-    'basicConstraints=critical,CA:FALSE'
-  ]
-  await openssl('own', 'localhost', '-CA', 'ca.pem', '-CAkey', 'ca.key', ...names)
-
+  const { ca, key, cert } = await makeCertificate(dir)
   const sessions = new Set<ServerHttp2Session>()
   const asked: string[] = []
   let passed = 0
-  const file = (name: string): Promise<Buffer> => readFile(join(dir, name))
   const server = createSecureServer(
-    { key: await file('own.key'), cert: await file('own.pem'), allowHTTP1: true },
+    { key: await readFile(key), cert: await readFile(cert), allowHTTP1: true },
     ({ method, url, headers }, answer) => {
       asked.push(`${method} ${url}`)
       const kept = Object.entries(headers).filter(([name]) => !name.startsWith(':') && name !== 'connection')
@@ -74,7 +50,7 @@ export async function startTlsRelay(options: { dir: string; target: string }): P
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     port: (server.address() as AddressInfo).port,
-    ca: join(dir, 'ca.pem'),
+    ca,
     asked,
     get passed() {
       return passed
