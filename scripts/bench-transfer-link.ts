@@ -5,8 +5,8 @@
  *
  * Whoever is to be reached listens on {@link HOST}; through the link it is at the proxy's address.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { join } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import { type Role, startRole } from './bench-transfer-process.ts'
 
 /** The rate in bytes a second, and the round trip in milliseconds. */
 export const RATE = 100e6
@@ -16,9 +16,10 @@ const NAMESPACE = `seaway-bench-${process.pid}`
 const NEAR = `swb${process.pid % 100_000}`
 const FAR = `${NEAR}p`
 
-/** The near end's address, and the far one's. */
-export const HOST = '10.199.77.1'
-const PROXY = '10.199.77.2'
+/** The near end's address, and the far one's; of a network of this run's own, in case another one was killed. */
+const NETWORK = `10.199.${process.pid % 256}`
+export const HOST = `${NETWORK}.1`
+const PROXY = `${NETWORK}.2`
 
 /** The link while it stands. */
 export interface Link {
@@ -31,7 +32,7 @@ const sh = (line: string) => execFileSync('sh', ['-ec', line], { stdio: ['ignore
 
 /** Lays the link; throws where namespaces or `tc` can't be had. */
 export function startLink(): Link {
-  const children: ChildProcess[] = []
+  const proxies: Role[] = []
   const remove = () =>
     sh(`ip link del ${NEAR} 2>/dev/null || true; ip netns del ${NAMESPACE} 2>/dev/null || true`)
   remove()
@@ -50,24 +51,13 @@ export function startLink(): Link {
   }
   return {
     async through(port) {
-      const script = join(import.meta.dirname, 'bench-transfer-peer.ts')
-      const args = ['delay', `${PROXY} ${HOST} ${port} ${ROUND_TRIP / 2}`]
-      const child = spawn('ip', ['netns', 'exec', NAMESPACE, process.execPath, script, ...args], {
-        stdio: ['ignore', 'pipe', 'inherit']
-      })
-      children.push(child)
-      const line = await new Promise<string>((resolve, reject) => {
-        child.stdout?.once('data', (data: Buffer) => resolve(data.toString()))
-        child.once('exit', () => reject(new Error('the proxy ended')))
-      })
-      return { host: PROXY, port: (JSON.parse(line) as { port: number }).port }
+      const what = ['delay', `${PROXY} ${HOST} ${port} ${ROUND_TRIP / 2}`]
+      const proxy = await startRole(what, ['ip', 'netns', 'exec', NAMESPACE])
+      proxies.push(proxy)
+      return { host: PROXY, port: proxy.said['port'] as number }
     },
     async stop() {
-      for (const child of children) {
-        const gone = new Promise((resolve) => child.once('exit', resolve))
-        child.kill()
-        await gone
-      }
+      for (const proxy of proxies) await proxy.stop()
       remove()
     }
   }

@@ -13,23 +13,13 @@ import { createReadStream } from 'node:fs'
 import { createServer, get, type RequestListener } from 'node:http'
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net'
 import { pipeline, Readable } from 'node:stream'
-import { withBitswap } from '@helia/bitswap'
 import { unixfs } from '@helia/unixfs'
-import { generateKeyPair } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
-import { noise } from '@libp2p/noise'
-import { tcp } from '@libp2p/tcp'
-import { tls } from '@libp2p/tls'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
-import { MemoryBlockstore } from 'blockstore-core'
-import { MemoryDatastore } from 'datastore-core'
-import { createHeliaLight } from 'helia'
-import { createLibp2p } from 'libp2p'
 import { CID } from 'multiformats/cid'
 import { createIpfs } from '../src/ipfs/index.ts'
 import { createLog } from '../src/log.ts'
 import { openStore } from '../src/store/index.ts'
+import { heliaNode } from '../test/support/helia-node.ts'
 
 const [role, argument = '', second = ''] = process.argv.slice(2)
 const MiB = 1024 * 1024
@@ -39,25 +29,6 @@ async function serve(handler: RequestListener, host = '127.0.0.1'): Promise<void
   await new Promise<void>((resolve) => server.listen(0, host, resolve))
   const { port } = server.address() as AddressInfo
   console.log(JSON.stringify({ url: `http://${host}:${port}/`, port }))
-}
-
-/** A Helia node of stock parts, that is connected to one peer and listens nowhere. */
-async function heliaNode(peer: string) {
-  const libp2p = await createLibp2p({
-    privateKey: await generateKeyPair('Ed25519'),
-    addresses: { listen: [] },
-    transports: [tcp()],
-    connectionEncrypters: [tls(), noise()],
-    streamMuxers: [yamux()],
-    services: { identify: identify() },
-    connectionMonitor: { abortConnectionOnPingFailure: false }
-  })
-  const helia = createHeliaLight({ blockstore: new MemoryBlockstore(), datastore: new MemoryDatastore() })
-  const seated = Object.assign(helia, { libp2p })
-  helia.addMixin({ name: 'libp2p', start: () => libp2p.start(), stop: () => libp2p.stop() })
-  await withBitswap(seated as unknown as Parameters<typeof withBitswap>[0], {}).start()
-  await libp2p.dial(multiaddr(peer))
-  return helia
 }
 
 /** Passes what comes on `from` on to `to` after `ms`, holding back no more than a router would. */
