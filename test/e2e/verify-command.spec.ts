@@ -52,7 +52,9 @@ describe('seaway verify at a terminal', function () {
     end: (child: ChildProcess) => Promise<void>
   ): Promise<{ shown: string; status: number }> {
     const env = { ...process.env, ...gatewayEnv(one.data), TERM: 'xterm' }
-    const child = spawn('script', ['-qec', `${process.execPath} ${MAIN} ${args}`, '/dev/null'], { env })
+    // exec: a shell that stays between them would answer Ctrl-C with a status of its own
+    const command = `exec ${process.execPath} ${MAIN} ${args}`
+    const child = spawn('script', ['-qec', command, '/dev/null'], { env })
     let shown = ''
     child.stdout.on('data', (chunk: Buffer) => {
       shown += chunk.toString()
