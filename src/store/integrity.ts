@@ -32,8 +32,8 @@ export interface Integrity extends AliasCheck {
   /** The multihashes of small blocks that are no blobs themselves, in their order. */
   blocks(after: Uint8Array | undefined): AsyncGenerator<Uint8Array>
   /**
-   * A blob that was fetched again is what it was before it was set aside: pushed, not cached. Where it couldn't be
-   * told which parts of it were damaged, that is told now.
+   * A blob that was fetched again is what it was before it was set aside: pushed, not cached. Which parts of it were
+   * damaged is told anew: the nodes that say so may have been damaged as well when it was found.
    */
   restored(entry: SetAside): Promise<void>
 }
@@ -124,9 +124,9 @@ export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integ
       const row = (await rowOf(sha256))?.row
       if (row === undefined) return
       if (entry.pushed) await write([{ type: 'del', key: cachedKey(sha256) }])
-      if (entry.pieces.length > 0 || row.inline) return
+      if (row.inline) return
       const pieces = await check.differences(row, join(quarantine.folder, entry.name)).catch(() => []) // there may be no file
-      if (pieces.length > 0)
+      if (pieces.length > entry.pieces.length)
         await quarantine.update(entry.name, { pieces: pieces.slice(0, MAX_PIECES), damaged: pieces.length })
     }
   }

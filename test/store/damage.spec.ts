@@ -3,7 +3,14 @@ import { mkdir, open, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
-import { type BlobInfo, type Damage, openStore, rawCid, type Store } from '../../src/store/index.ts'
+import {
+  type BlobInfo,
+  type Damage,
+  openStore,
+  rawCid,
+  type SetAside,
+  type Store
+} from '../../src/store/index.ts'
 import { seededBytes, tempFolder } from '../support/temp.ts'
 
 const MiB = 1024 * 1024
@@ -155,6 +162,28 @@ describe('damage in the store', () => {
     await put(bytes)
     assert.ok((await readAll(blob)).equals(bytes))
     assert.equal((await store.integrity.blob(blob.digest, check)).kind, 'sound')
+  })
+
+  it('tells every bad part once the blob is back, though its node was bad for a part of the check', async () => {
+    const bytes = seededBytes(4 * MiB + 3, 19)
+    const blob = await put(bytes)
+    const node = { cid: blob.cid, bytes: (await store.blocks.find(blob.cid)) as Uint8Array }
+    await flipRow(Buffer.concat([Buffer.from('k'), blob.cid.multihash.bytes]))
+    for (const at of [10, 3 * MiB]) await flip(fileOf(blob), at)
+    let read = 0
+    const pace = async (length: number) => {
+      read += length
+      if (read === 2 * MiB) await store.blocks.commit([node], [])
+    }
+    const verdict = await store.integrity.blob(blob.digest, { ...check, pace })
+    assert.ok(verdict.kind === 'aside')
+    assert.deepEqual(verdict.entry.pieces, [3 * MiB])
+    await put(bytes)
+    await store.integrity.restored(verdict.entry)
+    const known = new Map<string, SetAside>()
+    for await (const entry of store.quarantine.entries()) known.set(entry.name, entry)
+    const { pieces, damaged } = known.get(verdict.entry.name) ?? assert.fail('its record is gone')
+    assert.deepEqual([pieces, damaged], [[0, 3 * MiB], 2])
   })
 
   it('a push of the same content replaces a damaged file', async () => {
