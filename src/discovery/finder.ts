@@ -5,6 +5,7 @@ import { RegistryError } from '../oci/errors.ts'
 import type { Records } from '../store/records.ts'
 import { Outage, quote, unlessAborted, within } from './failure.ts'
 import { follow, type ResolveIpns } from './follow.ts'
+import { parseIpnsName } from './ipns-record.ts'
 import { createLastGood, type Kept } from './last-good.ts'
 import { toDnsName } from './name.ts'
 import { createResolver } from './resolver.ts'
@@ -195,6 +196,8 @@ export function createDiscovery(options: {
     },
     async resolveKey(name, { hints, signal }) {
       signal.throwIfAborted()
+      if (parseIpnsName(name) === undefined)
+        throw new RegistryError('NAME_INVALID', `${quote(name)} is neither an IPNS name nor a domain`)
       // what is known of a name is kept by the IPNS resolver, which knows for how long it holds
       const found = await within(timeoutMs, AbortSignal.any([signal, stopping.signal]), (limit) =>
         follow(name, {

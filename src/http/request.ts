@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { Context } from 'koa'
 import { clip, type Digest, parseDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
@@ -39,15 +40,27 @@ export function repositoryOf(ctx: Context, hosts: readonly string[]): Repository
 
 /** The repository that a name in a request stands for: the one in its path, or one that its query mentions. */
 export function repositoryNamed(ctx: Context, hosts: readonly string[], name: string): RepositoryName {
-  const ns = queryOf(ctx, 'ns')
-  if (ns !== undefined && looksLikeDomain(ns) && !ns.includes(':')) {
-    const domain = parseDomain(ns)
+  const ns = queryOf(ctx, 'ns') ?? ''
+  const registry = ns.replace(/:\d+$/, '')
+  if (looksLikeDomain(registry) && !isOwnHost(registry)) {
+    const domain = parseDomain(registry)
     ctx.set('OCI-Namespace', ns)
     // The whole name is below the domain then, whatever its first component looks like.
     return parseRepository(name.startsWith(`${domain}/`) ? name : `${domain}/${name}`)
   }
-  const host = ctx.hostname
+  if (ns !== '' && !isOwnHost(registry)) {
+    throw new RegistryError(
+      'NAME_UNKNOWN',
+      `'${clip(ns)}' is not a domain, so nothing of it is here; ask that registry itself`
+    )
+  }
+  const host = ctx.hostname.toLowerCase().replace(/\.$/, '')
   return hosts.includes(host) ? parseRepository(name, parseDomain(host)) : parseRepository(name)
+}
+
+/** Whether a mirror that is asked for the images of this host is asked for its own: no domain is called so. */
+function isOwnHost(host: string): boolean {
+  return host === 'localhost' || isIP(host.replace(/^\[|\]$/g, '')) !== 0
 }
 
 /**

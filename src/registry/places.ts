@@ -136,7 +136,7 @@ export function createPlaces(options: {
     options.onRemote?.(root)
     const { peers, load } = from(async () => ({ domain, root, providers: found.providers }))
     const view = openTree({ cid: root, size: 0 }, directories, load)
-    const candidates = async () => [`${domain}/${repository}`, repository]
+    const candidates = async () => namesOf(domain, repository)
     return {
       what: `the tree ${root} that ${domain} publishes`,
       view,
@@ -151,7 +151,7 @@ export function createPlaces(options: {
     const view = await options.writer().view(domain)
     if (view === undefined) return undefined
     const { peers } = fromDomain(domain)
-    const candidates = async () => [`${domain}/${repository}`, repository]
+    const candidates = async () => namesOf(domain, repository)
     return {
       what: `the local tree of ${domain}`,
       view,
@@ -247,6 +247,16 @@ export function createPlaces(options: {
       if (found !== undefined) yield found
     }
   }
+}
+
+/**
+ * What the tree of a domain may call one of its repositories: with the domain in front, or without. A repository whose
+ * own name begins with the domain is never without, for that is what another one is called (`app` of `example.com` is
+ * `example.com/app`).
+ */
+function namesOf(domain: string, repository: string): string[] {
+  const full = `${domain}/${repository}`
+  return repository.startsWith(`${domain}/`) ? [full] : [full, repository]
 }
 
 /** A source failed: if the domain's records name none, or were not understood, that is why. */

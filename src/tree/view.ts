@@ -72,8 +72,8 @@ export interface TreeView {
   repositories(after: string, signal: AbortSignal): AsyncGenerator<string>
 }
 
-/** How deep repository names may nest when they are listed. */
-const MAX_NAME_DEPTH = 32
+/** How deep repository names may nest: 255 characters have room for 128 components, besides the domain. */
+const MAX_NAME_DEPTH = 130
 
 /** Opens a root for reading; `load` fetches its blocks from wherever they are. */
 export function openTree(root: Link, directories: Directories, load: LoadBlock): TreeView {

@@ -155,9 +155,63 @@ describe('names over HTTP', () => {
     assert.deepEqual((await client.expect(200, 'GET', next)).json<{ tags: string[] }>().tags, ['b'])
   })
 
+  it('are those of the registry that ?ns= names, with its port, and of no other', async () => {
+    await client.image('mirrored', '1', 'here')
+    const made = await client.image('corp.example.org/mirrored', '1', 'there')
+    const got = await client.expect(200, 'GET', '/v2/mirrored/manifests/1?ns=corp.example.org:5000')
+    assert.equal(got.headers['docker-content-digest'], made.digest)
+    assert.equal(got.headers['oci-namespace'], 'corp.example.org:5000')
+    for (const ns of ['other.example.org:5000', 'nodots', 'nodots:5000']) {
+      const refused = await client.expect(404, 'GET', `/v2/mirrored/manifests/1?ns=${ns}`)
+      assert.equal(refused.code, 'NAME_UNKNOWN')
+    }
+  })
+
+  it('are the same however a Host header writes its name', async () => {
+    await client.image('cased', '1', 'here')
+    const made = await client.image('registry.example.com/cased', '1', 'there')
+    for (const host of ['Registry.Example.COM', 'registry.example.com.', 'REGISTRY.example.com.:5000']) {
+      const got = await client.expect(200, 'GET', '/v2/cased/manifests/1', { headers: { host } })
+      assert.equal(got.headers['docker-content-digest'], made.digest, host)
+    }
+  })
+
+  it('that begin with their domain are not those that do not', async () => {
+    for (const [domain, short] of [
+      ['local', 'doubled'],
+      ['double.example.org', 'double.example.org/doubled']
+    ] as const) {
+      const one = await client.image(short, '1', 'one')
+      const two = await client.image(`${domain}/${short}`, '1', 'two')
+      for (const [name, made] of [
+        [short, one],
+        [`${domain}/${short}`, two]
+      ] as const) {
+        const got = await client.expect(200, 'GET', `/v2/${name}/manifests/1`)
+        assert.equal(got.headers['docker-content-digest'], made.digest, name)
+      }
+      await client.expect(202, 'DELETE', `/v2/${domain}/${short}/manifests/1`)
+      await client.expect(200, 'GET', `/v2/${short}/manifests/1`)
+    }
+  })
+
+  it('of as many components as fit are in the catalogue', async () => {
+    const name = `${'d/'.repeat(126)}e`
+    await client.image(name, '1')
+    const { repositories } = (await client.expect(200, 'GET', '/v2/_catalog?n=10000')).json<{
+      repositories: string[]
+    }>()
+    assert.ok(repositories.includes(name))
+  })
+
+  it('of an IPNS name that is none are refused as such', async () => {
+    const refused = await client.expect(400, 'GET', '/v2/ipns/notaname/img/manifests/1')
+    assert.equal(refused.code, 'NAME_INVALID')
+  })
+
   it('belong to the default domain when ?ns= or Host is none that counts', async () => {
     await client.image('plain', '1')
-    for (const ns of ['', 'localhost:5000', '127.0.0.1:5000', 'nodots']) {
+    for (const ns of ['', 'localhost:5000', '127.0.0.1:5000', '[::1]:5000', 'localhost']) {
       await client.expect(200, 'GET', `/v2/plain/manifests/1?ns=${encodeURIComponent(ns)}`)
     }
     await client.expect(200, 'GET', '/v2/plain/manifests/1', { headers: { host: 'unlisted.example.com' } })
