@@ -57,7 +57,8 @@ export function createPull(options: {
 }): Pull {
   const { store, ipfs, transfers, places, links } = options
   const readAhead = createReadAhead({ store, ipfs, log: options.log })
-  const mediaTypes = new LRUCache<Digest, string>({ max: 20_000 })
+  /** By root, repository and digest: the same bytes may have been pushed as one thing here and as another there. */
+  const mediaTypes = new LRUCache<string, string>({ max: 20_000 })
 
   /** A blob of a place in the store, fetched if it isn't there; `undefined` when the tree hasn't got it. */
   async function fetched(
@@ -99,10 +100,11 @@ export function createPull(options: {
         `${place.what} names the manifest ${digest} but does not hold it`
       )
     const bytes = await store.blobs.readSmall(blob, MAX_MANIFEST)
-    let mediaType = mediaTypes.get(digest)
+    const key = `${place.view.root} ${name} ${digest}`
+    let mediaType = mediaTypes.get(key)
     if (mediaType === undefined) {
       mediaType = readManifest(bytes, await place.view.manifestType(name, digest, signal)).mediaType
-      mediaTypes.set(digest, mediaType)
+      mediaTypes.set(key, mediaType)
     }
     return { digest, mediaType, bytes }
   }

@@ -55,6 +55,12 @@ export interface Push {
   writableDomain(name: RepositoryName): string
 }
 
+/** How many blobs of a manifest are looked for at once. */
+const AT_ONCE = 64
+
+/** How many blobs that are missing a refusal names. */
+const MAX_MISSING = 20
+
 export function createPush(options: {
   store: Store
   trees: TreeWriter
@@ -99,7 +105,8 @@ export function createPush(options: {
 
   /**
    * All that a manifest names, or a refusal that lists what is missing. Places are asked in order, each for
-   * what those before it lack.
+   * what those before it lack; a manifest that names very much is looked into part by part, so that others get
+   * their turn, and no further than enough is known to be missing.
    */
   async function contents(
     descriptors: readonly Descriptor[],
@@ -107,27 +114,35 @@ export function createPush(options: {
     has: (place: Place | undefined, digest: Digest) => Promise<boolean>,
     signal: AbortSignal
   ): Promise<Content[]> {
-    const found = new Map<Digest, Content>()
-    let missing = [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
-    for (const find of among) {
-      if (missing.length === 0) break
-      const place = await find()
-      const hasIt = (digest: Digest) => has(place, digest)
-      const here = await Promise.all(missing.map((one) => contentOf(one, hasIt, place?.view, signal)))
-      for (const content of here) if (content !== undefined) found.set(content.digest, content)
-      missing = missing.filter(({ digest }) => !found.has(digest))
+    const found: Content[] = []
+    const missing: Digest[] = []
+    const wanted = [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
+    let at = 0
+    for (; at < wanted.length && missing.length < MAX_MISSING; at += AT_ONCE) {
+      signal.throwIfAborted()
+      let left = wanted.slice(at, at + AT_ONCE)
+      for (const find of among) {
+        if (left.length === 0) break
+        const place = await find()
+        const hasIt = (digest: Digest) => has(place, digest)
+        const here = await Promise.all(left.map((one) => contentOf(one, hasIt, place?.view, signal)))
+        found.push(...here.filter((content) => content !== undefined))
+        left = left.filter((_, i) => here[i] === undefined)
+      }
+      missing.push(...left.map(({ digest }) => digest))
     }
     if (missing.length > 0) {
-      const digests = missing.map(({ digest }) => digest)
+      const named = missing.slice(0, MAX_MISSING)
+      const more = missing.length > named.length || at < wanted.length ? ' and more' : ''
       throw new RegistryError(
         'MANIFEST_BLOB_UNKNOWN',
-        `push ${digests.join(', ')} to this repository before the manifest that names it`,
+        `push ${named.join(', ')}${more} to this repository before the manifest that names it`,
         {
-          detail: digests.map((digest) => ({ digest }))
+          detail: named.map((digest) => ({ digest }))
         }
       )
     }
-    return [...found.values()]
+    return found
   }
 
   async function repositoryHas(name: RepositoryName, digest: Digest, signal: AbortSignal): Promise<boolean> {
@@ -191,13 +206,15 @@ export function createPush(options: {
     await contents(manifest.children, [async () => ground], hasManifest, signal)
     const kept = await keep(bytes, digest)
     const repository = treeName(ground, name, domain)
+    // A type that it was pushed with before would go on being told.
+    const typed = (await ground?.view.manifestType(repository, digest, signal)) !== undefined
     const change = putManifest({
       name: repository,
       manifest: kept.content,
       tags,
       blobs,
       subject: manifest.subject?.digest,
-      mediaType: manifest.selfDescribing ? undefined : manifest.mediaType,
+      mediaType: manifest.selfDescribing && !typed ? undefined : manifest.mediaType,
       listed: { mediaType: manifest.mediaType, digest, size: bytes.length }
     })
     const rows = [...kept.rows, ...tagTimeRows(domain, repository, tags)]

@@ -41,10 +41,16 @@ export function createRemoval(options: {
   const { store, trees, places, links } = options
 
   /** What a manifest in the store refers to, if its bytes are here to tell. */
-  async function subjectOf(digest: Digest): Promise<Digest | undefined> {
+  async function subjectOf(
+    view: TreeView,
+    name: string,
+    digest: Digest,
+    signal: AbortSignal
+  ): Promise<Digest | undefined> {
     const blob = await store.blobs.stat(digest)
     if (blob === undefined) return undefined
-    return readManifest(await store.blobs.readSmall(blob, blob.size), undefined).subject?.digest
+    const type = await view.manifestType(name, digest, signal)
+    return readManifest(await store.blobs.readSmall(blob, blob.size), type).subject?.digest
   }
 
   return {
@@ -72,7 +78,10 @@ export function createRemoval(options: {
           const { digest } = reference
           if (!(await view.hasManifest(inTree, digest, jobSignal))) throw unknown()
           const tags = await tagsOf(view, inTree, digest, jobSignal)
-          return withoutTimes(removeManifest(inTree, digest, tags, await subjectOf(digest)), tags)
+          return withoutTimes(
+            removeManifest(inTree, digest, tags, await subjectOf(view, inTree, digest, jobSignal)),
+            tags
+          )
         },
         { signal }
       )

@@ -72,6 +72,15 @@ describe('deletes over HTTP', () => {
     await client.expect(200, 'GET', `/v2/used/blobs/${layer.digest}`)
   })
 
+  it('of a manifest of another type take what it is called along', async () => {
+    for (const body of ['{"foo":1}', '{"config":"x","layers":3}']) {
+      const headers = { 'content-type': 'application/vnd.example.foo+json' }
+      await client.expect(201, 'PUT', '/v2/typed/manifests/1', { body, headers })
+      await client.expect(202, 'DELETE', `/v2/typed/manifests/${digestOf(body)}`)
+      await client.expect(404, 'GET', '/v2/typed/manifests/1')
+    }
+  })
+
   it('survive a restart', async () => {
     await client.image('again', '1')
     await client.image('again', '2')

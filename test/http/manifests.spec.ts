@@ -194,6 +194,26 @@ describe('manifests over HTTP', () => {
     assert.equal(got.headers['content-type'], 'application/vnd.example.own+json')
   })
 
+  it('gives each repository the type that was pushed there, and the last one', async () => {
+    const own = 'application/vnd.example.mine+json'
+    const bytes = JSON.stringify({ schemaVersion: 2, config, layers: [], note: 'of two types' })
+    const put = async (name: string, type: string) => {
+      await client.blob(name, '{"architecture":"amd64","os":"linux"}', OCI_CONFIG)
+      await client.expect(201, 'PUT', url('1', name), { body: bytes, headers: { 'content-type': type } })
+    }
+    const typeOf = async (name: string) =>
+      (await client.expect(200, 'GET', url('1', name))).headers['content-type']
+    await put('typed/a', own)
+    assert.equal(await typeOf('typed/a'), own)
+    await put('typed/b', OCI_MANIFEST)
+    assert.equal(await typeOf('typed/b'), OCI_MANIFEST)
+    assert.equal(await typeOf('typed/a'), own)
+    await put('typed/a', OCI_MANIFEST)
+    assert.equal(await typeOf('typed/a'), OCI_MANIFEST)
+    await server.restart()
+    assert.equal(await typeOf('typed/a'), OCI_MANIFEST)
+  })
+
   it('takes the type from the document when the push names none', async () => {
     const made = manifest({ config, layers: [layer] })
     assert.equal((await push('untyped', made.bytes, '')).status, 201)
@@ -269,6 +289,19 @@ describe('manifests over HTTP', () => {
     const child = { mediaType: OCI_MANIFEST, digest: digestOf('no child'), size: 3 }
     const index = await push('missing', manifest({ manifests: [child] }, OCI_INDEX).bytes, OCI_INDEX)
     assert.equal(index.code, 'MANIFEST_BLOB_UNKNOWN')
+  })
+
+  it('names some of very many that are missing, and says that there are more', async () => {
+    const layers = Array.from({ length: 5000 }, (_, i) => ({
+      mediaType: OCI_LAYER,
+      digest: digestOf(`missing ${i}`),
+      size: 9
+    }))
+    const refused = await push('missing', manifest({ config, layers }).bytes)
+    assert.equal(refused.code, 'MANIFEST_BLOB_UNKNOWN')
+    const [error] = refused.json<{ errors: { message: string; detail: unknown[] }[] }>().errors
+    assert.equal(error?.detail.length, 20)
+    assert.match(error?.message ?? '', /and more/)
   })
 
   it('finds blobs and children only in the repository that is pushed to', async () => {
