@@ -29,6 +29,8 @@ export function asRegistryError(error: unknown): RegistryError {
       }
     )
   }
+  if ((error as NodeJS.ErrnoException | null)?.code === 'ERR_INVALID_URL')
+    return new RegistryError('REQUEST_INVALID', 'the request target is not a valid URL', { cause: error })
   if (error instanceof URIError)
     return new RegistryError('REQUEST_INVALID', 'the path has a malformed % escape', { cause: error })
   return new RegistryError('UNKNOWN', 'something went wrong in the gateway; its log says what', {

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { RegistryError } from '../oci/errors.ts'
+import { hasBody } from './slow.ts'
 
 /** Makes a request's signal. `deadlineMs` bounds its waiting for others, where it has a bound. */
 export type Lifetime = (response: ServerResponse, deadlineMs: number | undefined) => AbortSignal
@@ -22,13 +23,16 @@ export function createLifetimes(stopping: AbortSignal): Lifetime {
       return controller.signal
     }
     live.add(controller)
-    const timer =
-      deadlineMs === undefined
-        ? undefined
-        : setTimeout(
-            () => controller.abort(new DOMException('the deadline passed', 'TimeoutError')),
-            deadlineMs
-          )
+    let timer: NodeJS.Timeout | undefined
+    const begin = () => {
+      const late = () => controller.abort(new DOMException('the deadline passed', 'TimeoutError'))
+      timer = setTimeout(late, deadlineMs)
+    }
+    // A body that takes its time is not a wait for others.
+    if (deadlineMs !== undefined) {
+      if (hasBody(response.req)) response.req.once('end', begin)
+      else begin()
+    }
     response.once('close', () => {
       live.delete(controller)
       clearTimeout(timer)

@@ -167,15 +167,32 @@ export function chunkRangeOf(ctx: Context): ChunkRange | undefined {
   return { start, end }
 }
 
-/** The whole body, if it is no longer than `limit` bytes. @throws {RegistryError} REQUEST_TOO_LARGE */
+/** How many bytes of bodies that are taken as a whole may be in memory: as many as it takes manifests of common size. */
+const MAX_BODIES = 64 * 1024 * 1024
+let inBodies = 0
+
+/**
+ * The whole body, if it is no longer than `limit` bytes. It counts among {@link MAX_BODIES} until the answer is out.
+ *
+ * @throws {RegistryError} REQUEST_TOO_LARGE; UNAVAILABLE when too many of them come at once
+ */
 export async function readBody(ctx: Context, limit: number): Promise<Uint8Array> {
   const tooLarge = () => new RegistryError('REQUEST_TOO_LARGE', `the body is larger than ${limit} bytes`)
   if (Number(ctx.get('Content-Length') || 0) > limit) throw tooLarge()
   const chunks: Uint8Array[] = []
   let size = 0
+  ctx.res.once('close', () => {
+    for (const chunk of chunks) inBodies -= chunk.length
+  })
   for await (const chunk of bodyOf(ctx)) {
     size += chunk.length
     if (size > limit) throw tooLarge()
+    if (inBodies + chunk.length > MAX_BODIES) {
+      throw new RegistryError('UNAVAILABLE', 'too many manifests are being sent at once; try again', {
+        headers: { 'Retry-After': '1' }
+      })
+    }
+    if (!ctx.res.closed) inBodies += chunk.length
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

@@ -30,7 +30,11 @@ export function watchBody(request: IncomingMessage, response: ServerResponse, id
     }
   }, idleMs / STEPS)
   timer.unref()
-  response.once('close', () => clearInterval(timer))
+  response.once('close', () => {
+    clearInterval(timer)
+    // What is left of the body after the answer is thrown away, and not for as long as the client likes.
+    if (!request.complete) setTimeout(() => request.complete || request.destroy(), idleMs).unref()
+  })
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, idleMs: number): void {
@@ -52,6 +56,7 @@ function refuse(request: IncomingMessage, response: ServerResponse, idleMs: numb
   response.end(body, () => request.destroy())
 }
 
-function hasBody({ headers }: IncomingMessage): boolean {
+/** Whether a body comes with a request, or is announced. */
+export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }

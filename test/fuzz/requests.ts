@@ -116,6 +116,7 @@ export function requestOf(random: Random, memory: Memory): Buffer {
       )
   }
   if (random.oneIn(15)) path += `${path.includes('?') ? '&' : '?'}ns=${perhaps(random, 'example.com', 3)}`
+  if (random.oneIn(30)) path = `http://${perhaps(random, '127.0.0.1', 2)}${path}`
   if (random.oneIn(40)) method = random.pick(METHODS)
   return encode(random, method, path, headers, content)
 }

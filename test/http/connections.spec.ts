@@ -158,6 +158,14 @@ describe('connections', () => {
     'no Host': ['GET /v2/ HTTP/1.1', '', ''],
     'a method that is none': ['FROB /v2/ HTTP/1.1', 'Host: a', '', ''],
     'a space in the path': ['GET /v2/a b/tags/list HTTP/1.1', 'Host: a', '', ''],
+    'a target that is no URL': ['GET http://[bad/v2/ HTTP/1.1', 'Host: a', 'Connection: close', '', ''],
+    'a target with a host that is none': [
+      'GET http://xn--/v2/ HTTP/1.1',
+      'Host: a',
+      'Connection: close',
+      '',
+      ''
+    ],
     'another protocol': ['SSH-2.0-OpenSSH_9.6', '', ''],
     'HTTP/2': ['PRI * HTTP/2.0', '', 'SM', '', '']
   }
@@ -239,6 +247,64 @@ describe('connections', () => {
     const text = await closed
     clearInterval(drip)
     assert.match(text, /^HTTP\/1.1 408 /)
+  })
+
+  for (const [what, lines] of Object.entries({
+    'one that nobody wants': ['GET /v2/ HTTP/1.1', 'Host: a', 'Content-Length: 60000', '', 'x'],
+    'one of unknown length': ['GET /v2/ HTTP/1.1', 'Host: a', 'Transfer-Encoding: chunked', '', '1\r\nx\r\n'],
+    'one that was refused': [
+      'PUT /v2/app/manifests/.bad HTTP/1.1',
+      'Host: a',
+      'Content-Length: 60000',
+      '',
+      '{'
+    ]
+  })) {
+    it(`end a body that goes on dripping after the answer: ${what}`, async () => {
+      const { socket, closed } = raw(...lines)
+      const chunked = lines.includes('Transfer-Encoding: chunked')
+      const drip = setInterval(() => socket.write(chunked ? '1\r\nx\r\n' : 'x'), 50)
+      assert.match(await closed, /^HTTP\/1.1 [24]0/)
+      clearInterval(drip)
+    })
+  }
+
+  it('refuse manifests beyond those that there is memory for', async () => {
+    const size = 4 * 1024 * 1024
+    const head = `PUT /v2/app/manifests/big HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`
+    const body = ' '.repeat(size - 10)
+    const patient = await startRegistryServer()
+    try {
+      const senders = Array.from({ length: 17 }, () => rawConnection(patient, head + body))
+      const refused = await Promise.any(senders.map(({ until }) => until(/HTTP\/1.1 503 [^]*UNAVAILABLE/)))
+      assert.match(refused, /retry-after: 1/i)
+      for (const { socket } of senders) socket.destroy()
+      await Promise.all(senders.map(({ closed }) => closed))
+      const after = rawConnection(patient, `${head}${body}${' '.repeat(10)}`)
+      await after.until(/^HTTP\/1.1 400 /)
+      after.socket.destroy()
+    } finally {
+      await patient.stop()
+    }
+  })
+
+  it('do not count the time in which a manifest comes as a wait for others', async () => {
+    const slow = await startRegistryServer({ pullTimeoutMs: 400 })
+    try {
+      const bytes = JSON.stringify({ slow: 'manifest' })
+      const { socket, until } = rawConnection(
+        slow,
+        `PUT /v2/slow/manifests/1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/vnd.example.slow+json\r\nContent-Length: ${bytes.length}\r\n\r\n`
+      )
+      for (const byte of bytes) {
+        socket.write(byte)
+        await new Promise((wait) => setTimeout(wait, 40))
+      }
+      await until(/^HTTP\/1.1 201/)
+      socket.destroy()
+    } finally {
+      await slow.stop()
+    }
   })
 
   it('let a body take its time that comes slowly but comes', async () => {
