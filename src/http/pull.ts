@@ -131,8 +131,9 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
       const { items, more } = await lists
         .referrers(name, subject, artifactType, page, signal)
         .catch((error: unknown) => {
-          // A repository that nobody knows has no referrers; that is an answer, not an error.
-          if (error instanceof RegistryError && error.code === 'NAME_UNKNOWN')
+          // A repository that nobody knows has no referrers; that is an answer, not an error. Not so one that could not
+          // be asked for: it would look unsigned.
+          if (error instanceof RegistryError && error.code === 'NAME_UNKNOWN' && error.cause === undefined)
             return { items: [], more: false }
           throw error
         })

@@ -3,7 +3,7 @@ import type { CID } from 'multiformats/cid'
 import { isAbort, RegistryError, reason } from '../oci/errors.ts'
 import { AllFailed, type Failure, hedged } from './hedged.ts'
 import type { FetchOptions, PeerId } from './types.ts'
-import { PeerFault, type Wants } from './wants.ts'
+import { PeerBusy, PeerFault, type Wants } from './wants.ts'
 
 /** The largest block that is taken: bitswap's limit for a whole message
  * (https://specs.ipfs.tech/bitswap-protocol/#block-sizes asks for 2 MiB at least). */
@@ -203,7 +203,11 @@ function refusal(cid: CID, all: readonly Failure<Candidate>[]): RegistryError {
       `block ${cid.toString()}: no peer is connected that could have it`
     )
   }
-  const late = failures.every(({ error }) => (error instanceof PeerFault && error.timeout) || isAbort(error))
+  // Who is busy may have it as well as who is silent.
+  const late = failures.every(
+    ({ error }) =>
+      error instanceof PeerBusy || (error instanceof PeerFault && error.timeout) || isAbort(error)
+  )
   const list = failures.map(
     ({ candidate, error }) =>
       `${typeof candidate === 'string' ? SAID[candidate] : `peer ${candidate.toString()}`} ${reason(error)}`

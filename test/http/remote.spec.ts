@@ -198,6 +198,20 @@ describe('a local tree while name servers are down', () => {
     await client.expect(200, 'GET', '/v2/down.example.org/app/manifests/2')
   })
 
+  it('has no list of referrers for what it cannot ask for: it would look unsigned', async () => {
+    const asked = `/v2/down.example.org/other/referrers/${digestOf('signed')}`
+    assert.equal((await client.call('GET', asked)).code, 'SOURCE_FAILED')
+    const root = 'bafybeib6cbttp4cxim3rdfwnellwsilhicxrltxkytbpc4744f6b37aiya'
+    const unreachable = await client.expect(
+      404,
+      'GET',
+      `/v2/ipfs/${root}/app/referrers/${digestOf('signed')}`
+    )
+    assert.equal(unreachable.code, 'NAME_UNKNOWN')
+    const unknown = await client.expect(200, 'GET', `/v2/nobody/referrers/${digestOf('signed')}`)
+    assert.deepEqual(unknown.json<Json>().manifests, [])
+  })
+
   it('does not say 404 for a repository that is not here', async () => {
     const other = await client.call('GET', '/v2/down.example.org/other/manifests/1')
     assert.equal(other.status, 502)
