@@ -1,7 +1,7 @@
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
-import type { Store } from '../store/index.ts'
+import type { BlobInfo, Store } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import type { Links } from './links.ts'
 
@@ -16,8 +16,13 @@ export interface Limits {
 export interface Reservation {
   /** Holds so many bytes more. @throws {RegistryError} DENIED when they don't fit a limit */
   take(bytes: number): Promise<void>
-  /** It will be this blob: where the store and the domain have that already, it takes no room. */
+  /**
+   * It will be this blob: where the store and the domain have that already, it takes no room while it arrives, and
+   * what is longer than that blob is refused. @throws {RegistryError} DIGEST_INVALID, by {@link Reservation.take}
+   */
   expect(digest: Digest): Promise<void>
+  /** It stays as far as it has come, whatever it may become later: what took no room does. @throws {RegistryError} DENIED */
+  wait(): Promise<void>
   /** It became a blob of so many bytes, of which the store or the domain may have had it already. */
   kept(digest: Digest, size: number): Promise<void>
   /** It came to an end: what isn't kept is free again. */
@@ -203,21 +208,37 @@ export function createQuota(options: {
     reserve(domain) {
       const held = new Map<Account, number>()
       const all = () => [ofStore(), ofDomain(domain)].filter((each) => each !== undefined)
-      let free = false
+      let arrived = 0
+      /** How much of that room was taken for. */
+      let covered = 0
+      /** What it will be, where that is here already. */
+      let known: BlobInfo | undefined
+      async function cover(): Promise<void> {
+        const bytes = arrived - covered
+        if (bytes === 0) return
+        covered = arrived
+        for (const of of all()) {
+          await take(of, bytes)
+          held.set(of, (held.get(of) ?? 0) + bytes)
+        }
+      }
       return {
         async expect(digest) {
           if (all().length === 0) return
-          free = (await store.blobs.stat(digest)) !== undefined && (await domainHas(domain, digest))
+          const blob = await store.blobs.stat(digest)
+          known = blob !== undefined && (await domainHas(domain, digest)) ? blob : undefined
         },
         async take(bytes) {
-          if (free) return
-          for (const of of all()) {
-            await take(of, bytes)
-            held.set(of, (held.get(of) ?? 0) + bytes)
-          }
+          arrived += bytes
+          if (known === undefined) await cover()
+          else if (arrived > known.size) throw tooLong(known)
+        },
+        async wait() {
+          known = undefined
+          await cover()
         },
         async kept(digest, size) {
-          if (free) return
+          if (known !== undefined) return
           // Counted even where it was there before: the next count puts that right, and is never too late.
           for (const of of all()) {
             if (of.what !== 'the store' && (await domainHas(domain, digest))) continue
@@ -239,6 +260,16 @@ export function createQuota(options: {
       of.added += size
     }
   }
+}
+
+/** What a body gets that can't become the blob that it was said to be, before all of it has come. */
+function tooLong({ digest, size }: BlobInfo): RegistryError {
+  return new RegistryError(
+    'DIGEST_INVALID',
+    `the content is longer than the ${size} bytes of ${digest}, so that it is something else; nothing of it was kept. ` +
+      'Push it by its own digest',
+    { detail: { expected: digest, size } }
+  )
 }
 
 /** Bytes as people read them; exact enough to see that a few more don't fit. */

@@ -125,6 +125,12 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
     await session.writer.abort().finally(() => sessions.delete(session.file))
   }
 
+  /** A body broke off: what there is waits for the rest, if there is room for it meanwhile. */
+  async function setAside(session: Session): Promise<void> {
+    await session.writer.suspend()
+    await session.room.wait().catch(() => drop(session))
+  }
+
   function release(session: Session): void {
     session.busy = false
     session.used = Date.now()
@@ -167,7 +173,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       }
     } catch (error) {
       if (error instanceof RegistryError) await drop(session)
-      else await writer.suspend()
+      else await setAside(session)
       throw error
     }
   }

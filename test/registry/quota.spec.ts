@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import type { Digest } from '../../src/oci/digest.ts'
+import { parseRepository } from '../../src/oci/reference.ts'
 import {
   digestOf,
   manifest,
@@ -79,6 +81,51 @@ describe('limits', () => {
     client = ociClient(server)
     await client.expect(204, 'GET', location)
     assert.equal((await upload('a', seededBytes(MB, 3))).status, 403)
+  })
+
+  describe('hold for bodies that name a blob which is here', () => {
+    const name = parseRepository('a')
+    const known = seededBytes(MB, 1)
+    const digest = digestOf(known) as Digest
+    /** So many bytes in pieces; then it breaks off, if it is to. */
+    async function* body(bytes: Uint8Array, breaksOff: boolean) {
+      for (let at = 0; at < bytes.length; at += MB / 10) yield bytes.subarray(at, at + MB / 10)
+      if (breaksOff) throw new Error('the client has gone')
+    }
+    const send = async (bytes: Uint8Array, breaksOff: boolean) => {
+      const { id } = await server.registry.uploads.start(name)
+      await server.registry.uploads.finish(name, id, body(bytes, breaksOff), undefined, digest)
+    }
+    beforeEach(async () => {
+      await start({ store: 2 * MB })
+      const config = await client.blob('a', '{}', OCI_CONFIG)
+      await client.put('a', manifest({ config, layers: [await client.blob('a', known)] }), 'v1')
+    })
+
+    it('and are longer: they end at once, and nothing of them is kept', async () => {
+      for (const breaksOff of [true, false])
+        await assert.rejects(send(seededBytes(3 * MB, 2), breaksOff), {
+          code: 'DIGEST_INVALID',
+          message: /longer than the 1000000 bytes/
+        })
+      assert.deepEqual(await incoming(), [])
+    })
+
+    it('and break off: what stays of them takes room, and goes where there is none', async () => {
+      const left: boolean[] = []
+      for (let i = 0; i < 3; i++) {
+        await assert.rejects(send(known.subarray(0, 0.6 * MB), true), /the client has gone/)
+        left.push((await incoming()).length === 1)
+      }
+      assert.deepEqual(left, [true, true, true])
+      assert.equal((await upload('a', seededBytes(0.6 * MB, 3))).code, 'DENIED')
+    })
+
+    it('and are that blob: it comes again though nothing else would fit', async () => {
+      assert.equal((await upload('a', seededBytes(0.9 * MB, 4))).status, 201)
+      assert.equal((await upload('a', seededBytes(0.9 * MB, 5))).code, 'DENIED')
+      await send(known, false)
+    })
   })
 
   it('of a domain do not concern others, and * stands for the rest', async () => {

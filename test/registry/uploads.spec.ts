@@ -11,7 +11,8 @@ import { seededBytes } from '../support/temp.ts'
 
 describe('uploads that several requests want', () => {
   const name = parseRepository('app')
-  const room = { take: async () => {}, expect: async () => {}, kept: async () => {}, release: () => {} }
+  const nothing = async () => {}
+  const room = { take: nothing, expect: nothing, wait: nothing, kept: nothing, release: () => {} }
   const quota = { reserve: () => room } as unknown as Parameters<typeof createUploads>[0]['quota']
   let server: RegistryServer
   beforeEach(async () => {
