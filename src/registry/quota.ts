@@ -4,6 +4,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import type { BlobInfo, Store } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import type { Links } from './links.ts'
+import { createLeftUploads, type LeftUploads } from './uploads-left.ts'
 
 /** The limits that the operator set, in bytes; `undefined` for none. */
 export interface Limits {
@@ -39,6 +40,8 @@ export interface Quota {
   /** Bytes of content of a domain, each blob once: what its tree has, and uploads that no manifest names yet. */
   domainBytes(domain: string, signal: AbortSignal): Promise<number>
   limitOf(domain: string): number | undefined
+  /** What takes room though nobody goes on with it: uploads of an earlier process. */
+  readonly left: LeftUploads
 }
 
 /** From which part of a limit on the log warns. */
@@ -52,7 +55,10 @@ const MAX_TRIES = 5
 
 /** A count that is never less than what is there: it grows with what is kept, and is counted anew at the limit. */
 interface Account {
+  /** What messages call it. */
   readonly what: string
+  /** `undefined` for the store. */
+  readonly domain: string | undefined
   readonly setting: string
   readonly limit: number
   held: Promise<number> | undefined
@@ -74,8 +80,10 @@ export function createQuota(options: {
   log: Log
 }): Quota {
   const { store, trees, links, limits, makeRoom, log } = options
-  const accounts = new Map<string, Account>()
+  const accounts = new Map<string | undefined, Account>()
   const forever = new AbortController().signal
+  const limited = limits.store !== undefined || limits.domains.size > 0
+  const left = createLeftUploads({ incoming: store.incoming, limited, log })
 
   async function storeBytes(signal: AbortSignal): Promise<number> {
     let sum = 0
@@ -104,23 +112,28 @@ export function createQuota(options: {
 
   const limitOf = (domain: string) => limits.domains.get(domain) ?? limits.domains.get('*')
 
-  function account(what: string, setting: string, limit: number | undefined): Account | undefined {
+  function account(domain: string | undefined, limit: number | undefined): Account | undefined {
     if (limit === undefined) return undefined
-    let found = accounts.get(what)
+    let found = accounts.get(domain)
     if (found === undefined) {
-      found = { what, setting, limit, held: undefined, added: 0, reserved: 0, countedAt: 0, warned: false }
-      accounts.set(what, found)
+      const names =
+        domain === undefined
+          ? { what: 'the store', setting: 'SEAWAY_STORE_LIMIT' }
+          : { what: domain, setting: 'SEAWAY_DOMAIN_LIMITS' }
+      const nothing = { held: undefined, added: 0, reserved: 0, countedAt: 0, warned: false }
+      found = { ...names, domain, limit, ...nothing }
+      accounts.set(domain, found)
     }
     return found
   }
-  const ofStore = () => account('the store', 'SEAWAY_STORE_LIMIT', limits.store)
-  const ofDomain = (domain: string) => account(domain, 'SEAWAY_DOMAIN_LIMITS', limitOf(domain))
+  const ofStore = () => account(undefined, limits.store)
+  const ofDomain = (domain: string) => account(domain, limitOf(domain))
 
   /** Counts what an account holds. What is kept meanwhile is counted on top, perhaps twice: never too little. */
   function count(of: Account): Promise<number> {
     of.countedAt = performance.now()
     of.added = 0
-    const counted = of.what === 'the store' ? storeBytes(forever) : domainBytes(of.what, forever)
+    const counted = of.domain === undefined ? storeBytes(forever) : domainBytes(of.domain, forever)
     of.held = counted
     counted.catch(() => {
       if (of.held === counted) of.held = undefined // the next one tries again
@@ -131,7 +144,8 @@ export function createQuota(options: {
   /** What is there or on its way. */
   async function used(of: Account): Promise<number> {
     const held = await (of.held ?? count(of))
-    return held + of.added + of.reserved
+    await left.counted()
+    return held + of.added + of.reserved + left.bytes(of.domain)
   }
 
   async function take(of: Account, bytes: number): Promise<void> {
@@ -151,7 +165,7 @@ export function createQuota(options: {
     if (of.added > 0 || performance.now() - of.countedAt > RECOUNT_MS) await count(of)
     let now = await used(of)
     // Pulls that end meanwhile take some of the room that was made.
-    for (let tries = 0; now > of.limit && of.what === 'the store' && tries < MAX_TRIES; tries++) {
+    for (let tries = 0; now > of.limit && of.domain === undefined && tries < MAX_TRIES; tries++) {
       await makeRoom(now - of.limit, forever)
       await count(of)
       now = await used(of)
@@ -204,6 +218,7 @@ export function createQuota(options: {
     storeBytes,
     domainBytes,
     limitOf,
+    left,
 
     reserve(domain) {
       const held = new Map<Account, number>()
@@ -217,10 +232,13 @@ export function createQuota(options: {
         const bytes = arrived - covered
         if (bytes === 0) return
         covered = arrived
-        for (const of of all()) {
+        // All at once, so that the room of an upload that is taken up again is nobody else's in between.
+        const taking = all().map(async (of) => {
           await take(of, bytes)
           held.set(of, (held.get(of) ?? 0) + bytes)
-        }
+        })
+        for (const outcome of await Promise.allSettled(taking))
+          if (outcome.status === 'rejected') throw outcome.reason
       }
       return {
         async expect(digest) {
@@ -241,7 +259,7 @@ export function createQuota(options: {
           if (known !== undefined) return
           // Counted even where it was there before: the next count puts that right, and is never too late.
           for (const of of all()) {
-            if (of.what !== 'the store' && (await domainHas(domain, digest))) continue
+            if (of.domain !== undefined && (await domainHas(domain, digest))) continue
             of.added += size
           }
         },

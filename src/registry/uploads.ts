@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -7,6 +7,7 @@ import type { RepositoryName } from '../oci/reference.ts'
 import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
 import type { Links } from './links.ts'
 import type { Quota, Reservation } from './quota.ts'
+import { domainOf, uploadFile } from './uploads-left.ts'
 
 /** Where an upload stands. */
 export interface UploadStatus {
@@ -67,19 +68,13 @@ interface Session {
   used: number
 }
 
-/** What session files are called: their id, and a mark of the repository that they belong to. */
-function fileName(id: string, name: RepositoryName): string {
-  const mark = createHash('sha256').update(name.asked).digest('hex').slice(0, 16)
-  return `upload-${id}-${mark}`
-}
-
 export function createUploads(options: { store: Store; links: Links; quota: Quota; log: Log }): Uploads {
   const { store, links, quota, log } = options
   const sessions = new Map<string, Session>()
   const resuming = new Map<string, Promise<Session>>()
 
   async function find(name: RepositoryName, id: string): Promise<Session> {
-    const file = fileName(id, name)
+    const file = uploadFile(id, name)
     const open = sessions.get(file) ?? resuming.get(file)
     if (open !== undefined) return open
     if (!/^[0-9a-f-]{36}$/.test(id)) throw unknown(id)
@@ -95,8 +90,16 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unknown(id)
       throw error
     })
-    const session: Session = { file, writer, room: roomFor(name), busy: false, used: Date.now() }
+    const session: Session = {
+      file,
+      writer,
+      room: quota.reserve(domainOf(name)),
+      busy: false,
+      used: Date.now()
+    }
+    await quota.left.counted()
     sessions.set(file, session)
+    quota.left.release(file) // in one turn with what takes its room
     await session.room
       .take(writer.size)
       .catch((error: unknown) => drop(session).then(() => Promise.reject(error)))
@@ -113,9 +116,6 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
     session.busy = true
     return session
   }
-
-  const roomFor = ({ place }: RepositoryName) =>
-    quota.reserve(place.kind === 'domain' ? place.domain : place.kind)
 
   /** Ends a session of which nothing is kept. */
   async function drop(session: Session): Promise<void> {
@@ -181,10 +181,11 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
   return {
     async start(name) {
       const id = randomUUID()
-      const file = fileName(id, name)
+      const file = uploadFile(id, name)
+      await quota.left.counted()
       const writer = store.incoming.create(file)
       await writer.touch()
-      sessions.set(file, { file, writer, room: roomFor(name), busy: false, used: Date.now() })
+      sessions.set(file, { file, writer, room: quota.reserve(domainOf(name)), busy: false, used: Date.now() })
       return { id, size: 0 }
     },
 
@@ -238,6 +239,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       for (const { id, changed } of await store.incoming.list()) {
         if (changed > before || sessions.has(id)) continue
         await rm(store.incoming.path(id), { force: true })
+        quota.left.release(id)
         ended++
       }
       if (ended > 0) log.info({ ended }, 'expired uploads and partial transfers')

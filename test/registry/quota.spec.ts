@@ -83,6 +83,38 @@ describe('limits', () => {
     assert.equal((await upload('a', seededBytes(MB, 3))).status, 403)
   })
 
+  for (const [what, limits] of [
+    ['the store', { store: 3 * MB }],
+    ['a domain', { domains: { 'one.example': 3 * MB } }]
+  ] as const) {
+    it(`of ${what} count uploads that wait, also after a restart, until they expire`, async () => {
+      await start(limits)
+      assert.equal((await upload('one.example/a', seededBytes(MB, 1))).status, 201)
+      const location = await client.begin('one.example/a')
+      await client.expect(202, 'PATCH', location, { body: seededBytes(1.5 * MB, 2) })
+      for (let i = 0; i < 2; i++) {
+        assert.equal((await upload('one.example/b', seededBytes(MB, 3))).code, 'DENIED')
+        await server.restart()
+        client = ociClient(server)
+      }
+      assert.equal((await upload('one.example/b', seededBytes(0.3 * MB, 4))).status, 201)
+      await server.registry.uploads.expire(-1000)
+      assert.deepEqual(await incoming(), [])
+      assert.equal((await upload('one.example/b', seededBytes(1.5 * MB, 3))).status, 201)
+    })
+  }
+
+  it('count an upload that goes on after a restart once', async () => {
+    await start({ store: 3 * MB, domains: { '*': 3 * MB } })
+    const location = await client.begin('a')
+    await client.expect(202, 'PATCH', location, { body: seededBytes(1.8 * MB, 1) })
+    await server.restart()
+    client = ociClient(server)
+    const goesOn = await client.expect(202, 'PATCH', location, { body: seededBytes(MB, 2) })
+    const whole = digestOf(Buffer.concat([seededBytes(1.8 * MB, 1), seededBytes(MB, 2)]))
+    await client.expect(201, 'PUT', withQuery(String(goesOn.headers.location), `digest=${whole}`))
+  })
+
   describe('hold for bodies that name a blob which is here', () => {
     const name = parseRepository('a')
     const known = seededBytes(MB, 1)

@@ -13,7 +13,8 @@ describe('uploads that several requests want', () => {
   const name = parseRepository('app')
   const nothing = async () => {}
   const room = { take: nothing, expect: nothing, wait: nothing, kept: nothing, release: () => {} }
-  const quota = { reserve: () => room } as unknown as Parameters<typeof createUploads>[0]['quota']
+  const left = { counted: nothing, release: () => {} }
+  const quota = { reserve: () => room, left } as unknown as Parameters<typeof createUploads>[0]['quota']
   let server: RegistryServer
   beforeEach(async () => {
     server = await startRegistryServer()
