@@ -56,7 +56,7 @@ function textOf(report: Report): string[] {
         'OUT MONTH'
       ],
       rows.map((row, i) => [
-        row.name,
+        row.incomplete === true ? `${row.name} (incomplete)` : row.name,
         String(row.images),
         String(row.tags),
         formatBytes(row.asPushed),
@@ -82,6 +82,11 @@ function textOf(report: Report): string[] {
     lines.push(
       '',
       'what goes to peers is in the sums at the top alone: they ask for blocks by CID, whatever tree has them'
+    )
+  if ([...domains, ...repositories].some(({ incomplete }) => incomplete === true))
+    lines.push(
+      '',
+      'incomplete: part of it is elsewhere or damaged (seaway verify tells), and what that part names is not counted'
     )
   if (warnings.length > 0) lines.push('', ...warnings.map((warning) => `warning: ${warning}`))
   return lines

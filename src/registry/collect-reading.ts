@@ -2,8 +2,14 @@ import type { CID } from 'multiformats/cid'
 import type { Digest } from '../oci/digest.ts'
 import { MAX_MANIFEST, type Manifest, readManifest } from '../oci/manifest.ts'
 import { INDEX_TYPES } from '../oci/media-types.ts'
-import type { Sweep } from '../store/index.ts'
-import { createDirectories, type LoadBlock, openTree, type TreeView } from '../tree/index.ts'
+import type { Peek } from '../store/index.ts'
+import {
+  createDirectories,
+  type Directories,
+  type LoadBlock,
+  openTree,
+  type TreeView
+} from '../tree/index.ts'
 
 /** A tree as far as it is here. Nothing is fetched: what is elsewhere reads as empty. */
 export interface LocalTree {
@@ -24,18 +30,18 @@ const NOTHING = Buffer.from([0x0a, 0x02, 0x08, 0x01])
 export class Elsewhere extends Error {}
 
 /** Blocks of the store alone. @throws {Elsewhere} */
-export function localBlocks(sweep: Sweep): LoadBlock {
+export function localBlocks(store: Pick<Peek, 'blocks'>): LoadBlock {
   return async (cid: CID) => {
-    const [bytes] = await sweep.blocks([cid.multihash.bytes])
+    const [bytes] = await store.blocks([cid.multihash.bytes])
     if (bytes === undefined) throw new Elsewhere(`${cid} is not here`)
     return bytes
   }
 }
 
-/** Opens a tree for a collection. */
-export function openLocal(root: CID, sweep: Sweep): LocalTree {
+/** Opens a tree for those who collect or count what is here. */
+export function openLocal(root: CID, store: Pick<Peek, 'blocks'>): LocalTree {
   let missing = false
-  const load = localBlocks(sweep)
+  const load = localBlocks(store)
   const lenient: LoadBlock = (cid, signal) =>
     load(cid, signal).catch((error: unknown) => {
       if (!(error instanceof Elsewhere)) throw error
@@ -51,9 +57,17 @@ export function openLocal(root: CID, sweep: Sweep): LocalTree {
   }
 }
 
-/** Answers about a tree that may be elsewhere: `undefined` where that can't be told here. */
-export function askLocal(root: CID, sweep: Sweep) {
-  const view = openTree({ cid: root, size: 0 }, createDirectories(DIRECTORIES), localBlocks(sweep))
+/**
+ * Answers about a tree that may be elsewhere: `undefined` where that can't be told here.
+ *
+ * @param directories those of an asker who comes again
+ */
+export function askLocal(
+  root: CID,
+  store: Pick<Peek, 'blocks'>,
+  directories: Directories = createDirectories(DIRECTORIES)
+) {
+  const view = openTree({ cid: root, size: 0 }, directories, localBlocks(store))
   return async <T>(ask: (view: TreeView) => Promise<T>): Promise<T | undefined> => {
     try {
       return await ask(view)
@@ -73,28 +87,36 @@ export interface Named {
   readonly subject: Digest | undefined
 }
 
-/** What a manifest of a repository names; `undefined` when it isn't here, or can't be read. */
-export async function namedBy(
-  sweep: Sweep,
+/**
+ * A manifest of a repository, and how long it is; `undefined` when it isn't here, and without `manifest` when it
+ * can't be read.
+ */
+export async function manifestIn(
+  store: Pick<Peek, 'blob' | 'bytes'>,
   view: TreeView,
   repository: string,
   digest: Digest,
   signal: AbortSignal
-): Promise<Named | undefined> {
-  const blob = await sweep.blob(digest)
-  const bytes = blob && (await sweep.bytes(blob, MAX_MANIFEST))
-  if (blob === undefined || bytes === undefined) return undefined
+): Promise<{ size: number; manifest: Manifest | undefined } | undefined> {
+  const blob = await store.blob(digest)
+  if (blob === undefined) return undefined
+  const bytes = await store.bytes(blob, MAX_MANIFEST)
   const manifest =
-    readOr(bytes, undefined) ?? readOr(bytes, await view.manifestType(repository, digest, signal))
-  return (
-    manifest && {
-      size: blob.size,
-      isIndex: INDEX_TYPES.includes(manifest.mediaType),
-      children: manifest.children.map((child) => child.digest),
-      blobs: manifest.blobs.map((one) => one.digest),
-      subject: manifest.subject?.digest
-    }
-  )
+    bytes && (readOr(bytes, undefined) ?? readOr(bytes, await view.manifestType(repository, digest, signal)))
+  return { size: blob.size, manifest }
+}
+
+/** What a manifest of a repository names; `undefined` when it isn't here, or can't be read. */
+export async function namedBy(...of: Parameters<typeof manifestIn>): Promise<Named | undefined> {
+  const { size, manifest } = (await manifestIn(...of)) ?? {}
+  if (size === undefined || manifest === undefined) return undefined
+  return {
+    size,
+    isIndex: INDEX_TYPES.includes(manifest.mediaType),
+    children: manifest.children.map((child) => child.digest),
+    blobs: manifest.blobs.map((one) => one.digest),
+    subject: manifest.subject?.digest
+  }
 }
 
 function readOr(bytes: Uint8Array, mediaType: string | undefined): Manifest | undefined {
@@ -106,7 +128,7 @@ function readOr(bytes: Uint8Array, mediaType: string | undefined): Manifest | un
 }
 
 /** The sha256 of a blob that is known by a digest of another algorithm. */
-export async function sha256In(sweep: Sweep, digest: Digest): Promise<Uint8Array | undefined> {
-  const blob = await sweep.blob(digest)
+export async function sha256In(store: Pick<Peek, 'blob'>, digest: Digest): Promise<Uint8Array | undefined> {
+  const blob = await store.blob(digest)
   return blob && Buffer.from(blob.digest.slice('sha256:'.length), 'hex')
 }

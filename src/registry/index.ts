@@ -286,7 +286,8 @@ export function createRegistry(options: {
       trees,
       quota,
       meters,
-      limits: { store: settings.limits?.store, cache: settings.collect.cacheLimit }
+      limits: { store: settings.limits?.store, cache: settings.collect.cacheLimit },
+      log
     }),
     verification: createVerification({ store, repair, trees: () => trees, loader: places.loader }),
     root: (domain) => trees.root(domain),

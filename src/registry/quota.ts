@@ -4,6 +4,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import type { BlobInfo, Store } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import type { Links } from './links.ts'
+import { type Counts, createCounts } from './quota-count.ts'
 import { createLeftUploads, type LeftUploads } from './uploads-left.ts'
 
 /** The limits that the operator set, in bytes; `undefined` for none. */
@@ -31,14 +32,10 @@ export interface Reservation {
 }
 
 /** Keeps pushes within the limits. What is there can be pulled whatever the limits say. */
-export interface Quota {
+export interface Quota extends Pick<Counts, 'storeBytes' | 'domainBytes'> {
   reserve(domain: string): Reservation
   /** The domain has a blob now that was here already. @throws {RegistryError} DENIED */
   added(domain: string, digest: Digest, size: number, signal: AbortSignal): Promise<void>
-  /** Bytes of content in the store, each blob once. */
-  storeBytes(signal: AbortSignal): Promise<number>
-  /** Bytes of content of a domain, each blob once: what its tree has, and uploads that no manifest names yet. */
-  domainBytes(domain: string, signal: AbortSignal): Promise<number>
   limitOf(domain: string): number | undefined
   /** What takes room though nobody goes on with it: uploads of an earlier process. */
   readonly left: LeftUploads
@@ -82,33 +79,9 @@ export function createQuota(options: {
   const { store, trees, links, limits, makeRoom, log } = options
   const accounts = new Map<string | undefined, Account>()
   const forever = new AbortController().signal
+  const counts = createCounts({ store, trees, links })
   const limited = limits.store !== undefined || limits.domains.size > 0
   const left = createLeftUploads({ incoming: store.incoming, limited, log })
-
-  async function storeBytes(signal: AbortSignal): Promise<number> {
-    let sum = 0
-    for await (const { size } of store.integrity.blobs(undefined)) {
-      signal.throwIfAborted()
-      sum += size
-    }
-    return sum
-  }
-
-  async function domainBytes(domain: string, signal: AbortSignal): Promise<number> {
-    const view = await trees.view(domain)
-    let sum = 0
-    const sizeOf = async (digest: Digest) => (await store.blobs.stat(digest))?.size ?? 0
-    if (view !== undefined) for await (const digest of view.contents(signal)) sum += await sizeOf(digest)
-    const waiting = new Set<Digest>()
-    for await (const { key, digest } of links.list()) {
-      signal.throwIfAborted()
-      if (!key.startsWith(`link/${domain}/`) || waiting.has(digest)) continue
-      if (view !== undefined && (await view.blob(digest, signal)) !== undefined) continue
-      waiting.add(digest)
-      sum += await sizeOf(digest)
-    }
-    return sum
-  }
 
   const limitOf = (domain: string) => limits.domains.get(domain) ?? limits.domains.get('*')
 
@@ -133,7 +106,8 @@ export function createQuota(options: {
   function count(of: Account): Promise<number> {
     of.countedAt = performance.now()
     of.added = 0
-    const counted = of.domain === undefined ? storeBytes(forever) : domainBytes(of.domain, forever)
+    const counted =
+      of.domain === undefined ? counts.storeBytes(forever) : counts.domainBytes(of.domain, forever)
     of.held = counted
     counted.catch(() => {
       if (of.held === counted) of.held = undefined // the next one tries again
@@ -191,12 +165,6 @@ export function createQuota(options: {
     of.warned = high
   }
 
-  /** Whether the domain has the blob already, in its tree or as an upload. */
-  async function domainHas(domain: string, digest: Digest): Promise<boolean> {
-    const view = await trees.view(domain)
-    return view !== undefined && (await view.blob(digest, forever)) !== undefined
-  }
-
   /** What was pulled is kept when it fits; where it doesn't, what was used least lately goes instead. */
   async function afterPull(of: Account, size: number): Promise<void> {
     of.added += size
@@ -215,8 +183,8 @@ export function createQuota(options: {
   })
 
   return {
-    storeBytes,
-    domainBytes,
+    storeBytes: counts.storeBytes,
+    domainBytes: counts.domainBytes,
     limitOf,
     left,
 
@@ -244,7 +212,7 @@ export function createQuota(options: {
         async expect(digest) {
           if (all().length === 0) return
           const blob = await store.blobs.stat(digest)
-          known = blob !== undefined && (await domainHas(domain, digest)) ? blob : undefined
+          known = blob !== undefined && (await counts.domainHas(domain, digest, forever)) ? blob : undefined
         },
         async take(bytes) {
           arrived += bytes
@@ -259,7 +227,7 @@ export function createQuota(options: {
           if (known !== undefined) return
           // Counted even where it was there before: the next count puts that right, and is never too late.
           for (const of of all()) {
-            if (of.domain !== undefined && (await domainHas(domain, digest))) continue
+            if (of.domain !== undefined && (await counts.domainHas(domain, digest, forever))) continue
             of.added += size
           }
         },
@@ -272,7 +240,7 @@ export function createQuota(options: {
 
     async added(domain, digest, size) {
       const of = ofDomain(domain)
-      if (of === undefined || (await domainHas(domain, digest))) return
+      if (of === undefined || (await counts.domainHas(domain, digest, forever))) return
       await take(of, size)
       of.reserved -= size
       of.added += size

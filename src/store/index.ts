@@ -17,6 +17,7 @@ import { createIntegrity, type Integrity } from './integrity.ts'
 import { createLeafHashes } from './leaf-hashes.ts'
 import { createLocks } from './locks.ts'
 import { createMarks, type Marks } from './marks.ts'
+import { createPeek, type Peek } from './peek.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecords, type Records } from './records.ts'
 import { createRowWatch } from './row-watch.ts'
@@ -36,6 +37,7 @@ export { blockName, createHashSet, type HashSet } from './hash-set.ts'
 export type { IndexWrite } from './index-db.ts'
 export type { CheckOptions, Integrity, Verdict } from './integrity.ts'
 export type { Mark, Marks } from './marks.ts'
+export type { Peek } from './peek.ts'
 export type { Quarantine, SetAside } from './quarantine.ts'
 export { type Records, recordRow } from './records.ts'
 export type { BlobOutcome, RowOutcome, Sweep, Sweeper, SweptBlob } from './sweep.ts'
@@ -80,6 +82,8 @@ export interface Store {
   readonly marks: Marks
   /** Who relies on what right now. */
   readonly uses: Uses
+  /** Looks that are no use. */
+  readonly peek: Peek
   /** Removes what is not needed any more. */
   readonly sweeper: Sweeper
   readonly datastore: Datastore
@@ -179,6 +183,7 @@ export async function openStore(options: {
     onDamage: (listener) => void damaged.push(listener),
     marks: createMarks(db, write),
     uses,
+    peek: createPeek({ db, folder: blobFolder }),
     sweeper: createSweeper({ db, uses, watch, write, blobs, folder: blobFolder, log: options.log }),
     datastore,
     incoming: {

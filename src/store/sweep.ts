@@ -1,14 +1,11 @@
-import { readFile } from 'node:fs/promises'
-import { type Digest, splitDigest } from '../oci/digest.ts'
+import type { Digest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
-import { type BlobRow, blobPath, decodeBlob, sha256Of } from './blob-rows.ts'
+import { sha256Of } from './blob-rows.ts'
 import { cachedKey, cachedRow, decodeCached } from './cached.ts'
-import { createGathered } from './gathered.ts'
 import { prefixEnd, rowKey, type WriteRows } from './index-db.ts'
-import { sha256Multihash } from './leaves.ts'
+import { createPeek, type Peek } from './peek.ts'
 import { recordKey } from './records.ts'
 import { pagesOf } from './row-watch.ts'
-import { matches } from './small-blocks.ts'
 import { type BlobOutcome, type BlobPlan, epochOf, type SweepParts, sweepBlobs } from './sweep-blobs.ts'
 import { type RowOutcome, type RowPlan, sweepRows } from './sweep-rows.ts'
 
@@ -16,11 +13,11 @@ export type { BlobOutcome, BlobPlan, SweptBlob } from './sweep-blobs.ts'
 export type { RowOutcome } from './sweep-rows.ts'
 
 /** One collection. What it reads here counts as no use. */
-export interface Sweep {
+export interface Sweep extends Omit<Peek, 'blocks'> {
   /** On the clock of `performance.now()`. */
   readonly startedAt: number
   /**
-   * Blocks out of the index, by multihash; `undefined` for those that aren't there.
+   * As {@link Peek.blocks}.
    *
    * @param damaged what to do about one whose bytes aren't what its name says: it counts as not there, or
    * @throws {RegistryError} UNAVAILABLE
@@ -29,10 +26,6 @@ export interface Sweep {
     multihashes: readonly Uint8Array[],
     damaged?: 'refuse' | 'pass over'
   ): Promise<(Uint8Array | undefined)[]>
-  /** What the store knows of a blob. */
-  blob(digest: Digest): Promise<BlobRow | undefined>
-  /** All bytes of a blob of at most `limit`; `undefined` for a larger one, and for one that is damaged. */
-  bytes(blob: BlobRow, limit: number): Promise<Uint8Array | undefined>
   /** Whether a blob was used or written in the last `ms` milliseconds before the collection, or since. */
   recent(digest: Digest, ms: number): Promise<boolean>
   /** Removes records, unless they were written since the collection began. */
@@ -52,21 +45,10 @@ export interface Sweeper {
 }
 
 export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper {
-  const { db, uses, watch, folder } = parts
-  const get = createGathered(db)
+  const { db, uses, watch } = parts
+  const peek = createPeek(parts)
   let last: Promise<unknown> = Promise.resolve()
   let savedUntil = Number.NEGATIVE_INFINITY
-
-  async function rowOf(digest: Digest): Promise<BlobRow | undefined> {
-    let sha256 = sha256Of(digest)
-    if (!digest.startsWith('sha256:')) {
-      const other = await get(rowKey('d', sha256))
-      if (other === undefined) return undefined
-      sha256 = other
-    }
-    const value = await get(rowKey('b', sha256))
-    return value && decodeBlob(sha256, value)
-  }
 
   async function collect<T>(signal: AbortSignal, work: (sweep: Sweep) => Promise<T>): Promise<T> {
     signal.throwIfAborted()
@@ -78,31 +60,14 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
       await uses.drained()
       return await work({
         startedAt,
-        async blocks(multihashes, damaged = 'refuse') {
-          const found = await Promise.all(multihashes.map((multihash) => get(rowKey('k', multihash))))
-          return found.map((bytes, i) => {
-            if (bytes === undefined || matches(multihashes[i] as Uint8Array, bytes) !== false) return bytes
-            if (damaged === 'pass over') return undefined
-            throw new RegistryError(
-              'UNAVAILABLE',
-              'nothing was removed, because a directory is damaged, and what that names would go: run seaway verify first'
-            )
-          })
-        },
-        blob: rowOf,
-        async bytes(blob, limit) {
-          if (!blob.inline && blob.size > limit) return undefined
-          const multihash = sha256Multihash(sha256Of(blob.digest))
-          const bytes = blob.inline
-            ? await get(rowKey('k', multihash))
-            : await readFile(blobPath(folder, splitDigest(blob.digest).hex)).catch(() => undefined) // for `verify` to find
-          return bytes !== undefined && matches(multihash, bytes) === true ? bytes : undefined
-        },
+        ...peek,
+        blocks: (multihashes, damaged = 'refuse') =>
+          damaged === 'refuse' ? peek.blocks(multihashes, refuse) : peek.blocks(multihashes),
         async recent(digest, ms) {
           if (uses.touched(digest) >= startedAt - ms) return true
           // Without a window only touches count, and those are by the sha256.
           if (ms <= 0 && digest.startsWith('sha256:')) return false
-          const row = await rowOf(digest)
+          const row = await peek.blob(digest)
           return (
             row !== undefined &&
             ((ms > 0 && row.at > epochOf(startedAt) - ms) || uses.touched(row.digest) >= startedAt - ms)
@@ -153,4 +118,11 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
     },
     saveUses: () => afterLast(saveUses)
   }
+}
+
+function refuse(): never {
+  throw new RegistryError(
+    'UNAVAILABLE',
+    'nothing was removed, because a directory is damaged, and what that names would go: run seaway verify first'
+  )
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createLog } from '../../src/log.ts'
 import { createMeters } from '../../src/registry/index.ts'
 import { manifest, OCI_CONFIG, type OciClient, ociClient } from '../support/oci-client.ts'
@@ -102,6 +104,89 @@ describe('usage', () => {
     const owners: string[] = []
     for await (const [owner] of server.registry.meters.read('day', forever)) owners.push(owner.domain)
     assert.deepEqual(owners, [''])
+  })
+
+  it('is no use of what it counts', async () => {
+    await push('one.example/a', 'v1', 100_000)
+    const { uses } = server.store
+    const since = performance.now()
+    const { domains } = await usage()
+    assert.equal(domains.length, 1)
+    assert.deepEqual([...uses.since(since)], [])
+  })
+
+  it('tells of the rest when a manifest is damaged', async () => {
+    await push('one.example/a', 'v1', 100_000)
+    const config = await client.blob('one.example/a', '{}', OCI_CONFIG)
+    // large enough to be in a file of its own
+    const large = manifest({ config, layers: [], annotations: { a: 'x'.repeat(200_000) } })
+    await client.put('one.example/a', large, 'v2')
+    await push('two.example/c', 'v1', 400_000)
+    const hex = large.digest.slice('sha256:'.length)
+    await writeFile(join(server.folder, 'blobs', hex.slice(0, 2), hex), large.bytes.fill(0x20, 100, 200))
+    const { domains, repositories } = await usage()
+    assert.deepEqual(
+      [...domains, ...repositories].map(({ name, images, incomplete = false }) => [name, images, incomplete]),
+      [
+        ['one.example', 2, true],
+        ['two.example', 1, false],
+        ['one.example/a', 2, true],
+        ['two.example/c', 1, false]
+      ]
+    )
+    assert.ok((repositories[0]?.asPushed ?? 0) > 2.1 * MB)
+  })
+
+  it('asks nobody for a tree that is partly elsewhere, and says what it lacks', async () => {
+    const publisher = await startRegistryServer({ dns: server.dns })
+    try {
+      await ociClient(publisher).image('ships.example/a', 'v1')
+      await publisher.publish('ships.example')
+      await push('ships.example/b', 'v1', 100_000)
+    } finally {
+      await publisher.stop()
+    }
+    await push('one.example/a', 'v1', 100_000)
+    await server.restart({ limits: { store: undefined, domains: new Map([['*', 4 * MB]]) } })
+    const { domains, repositories } = await usage()
+    assert.deepEqual(
+      domains.map(({ name, incomplete = false }) => [name, incomplete]),
+      [
+        ['one.example', false],
+        ['ships.example', true]
+      ]
+    )
+    const own = repositories.find(({ name }) => name === 'ships.example/b')
+    assert.deepEqual([own?.images, own?.incomplete], [1, undefined])
+    assert.ok((domains[1]?.onDisk ?? 0) > 2.1 * MB)
+    // limits are counted in the same way
+    client = ociClient(server)
+    await client.blob('ships.example/b', seededBytes(MB, 7))
+    await assert.rejects(client.blob('ships.example/b', seededBytes(2 * MB, 8)), /DENIED/)
+  })
+
+  it('lists what was only pulled', async () => {
+    await push('three.example/a', 'v1', 3 * MB)
+    await server.publish('three.example')
+    const other = await startRegistryServer({ dns: server.dns })
+    try {
+      const reader = ociClient(other)
+      await reader.image('zebra.example/b', 'v1')
+      await reader.expect(200, 'GET', '/v2/three.example/a/manifests/v1')
+      const told = async (of?: string) => {
+        const { domains, repositories } = await other.registry.usage(of, forever, () => {})
+        return [domains.map(({ name }) => name), repositories.map(({ name }) => name)]
+      }
+      assert.deepEqual(await told(), [
+        ['zebra.example', 'three.example'],
+        ['zebra.example/b', 'three.example/a']
+      ])
+      assert.deepEqual(await told('three.example'), [['three.example'], ['three.example/a']])
+      assert.deepEqual(await told('three.example/a'), [[], ['three.example/a']])
+      await assert.rejects(told('three.example/b'), { code: 'NAME_UNKNOWN' })
+    } finally {
+      await other.stop()
+    }
   })
 
   it('counts what comes from peers and goes to them', async () => {
