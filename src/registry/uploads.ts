@@ -72,24 +72,27 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
   const { store, links, quota, log } = options
   const sessions = new Map<string, Session>()
   const resuming = new Map<string, Promise<Session>>()
+  /** Files that are being removed because they expired. */
+  const ending = new Set<string>()
 
   async function find(name: RepositoryName, id: string): Promise<Session> {
     const file = uploadFile(id, name)
     const open = sessions.get(file) ?? resuming.get(file)
     if (open !== undefined) return open
-    if (!/^[0-9a-f-]{36}$/.test(id)) throw unknown(id)
+    if (!/^[0-9a-f-]{36}$/.test(id) || ending.has(file)) throw unknown(id)
     // Requests that come together share one session: two writers of one file would undo each other's work.
     const found = resume(file, name, id).finally(() => resuming.delete(file))
     resuming.set(file, found)
     return found
   }
 
-  /** A session that was begun before a restart: its file is read once, to be hashed. */
+  /** A session that was begun before a restart: its file is read once, to be hashed, and then open no longer than any other's. */
   async function resume(file: string, name: RepositoryName, id: string): Promise<Session> {
     const writer = await store.incoming.resume(file).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unknown(id)
       throw error
     })
+    await writer.close()
     const session: Session = {
       file,
       writer,
@@ -237,8 +240,9 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
         ended++
       }
       for (const { id, changed } of await store.incoming.list()) {
-        if (changed > before || sessions.has(id)) continue
-        await rm(store.incoming.path(id), { force: true })
+        if (changed > before || sessions.has(id) || resuming.has(id)) continue
+        ending.add(id)
+        await rm(store.incoming.path(id), { force: true }).finally(() => ending.delete(id))
         quota.left.release(id)
         ended++
       }

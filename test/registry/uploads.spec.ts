@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readdir, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import { createLog } from '../../src/log.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { parseRepository } from '../../src/oci/reference.ts'
@@ -71,5 +73,52 @@ describe('uploads that several requests want', () => {
     assert.equal((await uploads.status(name, id)).size, 400_000)
     const whole = Buffer.concat([seededBytes(300_000, 1), seededBytes(100_000, 2)])
     await uploads.finish(name, id, body(), undefined, digestOf(whole))
+  })
+
+  it('hold no file open when somebody only asks where they stand', async function () {
+    const { store } = server
+    const opened = async () => {
+      const names = await readdir('/proc/self/fd').catch(() => this.skip())
+      const links = await Promise.all(names.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
+      return links.filter((path) => path.startsWith(join(server.folder, 'incoming')))
+    }
+    const before = over(store)
+    const [first, second] = [seededBytes(1_500_000, 1), seededBytes(1_500_000, 2)]
+    const { id } = await before.start(name)
+    await before.append(name, id, body(first), undefined)
+    await before.stop()
+    const uploads = over(store)
+    assert.equal((await uploads.status(name, id)).size, first.length)
+    assert.deepEqual(await opened(), [])
+    await uploads.append(name, id, body(second), undefined)
+    assert.deepEqual(await opened(), [])
+    const whole = Buffer.concat([first, second])
+    await uploads.finish(name, id, body(), undefined, digestOf(whole))
+    assert.deepEqual(await opened(), [])
+  })
+
+  it('do not expire while they are taken up again', async () => {
+    const { store } = server
+    const before = over(store)
+    const bytes = seededBytes(300_000, 1)
+    const { id } = await before.start(name)
+    await before.append(name, id, body(bytes), undefined)
+    await before.stop()
+    const read = Promise.withResolvers<void>()
+    const uploads = over({
+      ...store,
+      incoming: {
+        ...store.incoming,
+        resume: async (file) => {
+          await read.promise
+          return store.incoming.resume(file)
+        }
+      }
+    })
+    const status = uploads.status(name, id)
+    assert.equal(await uploads.expire(-1000), 0)
+    read.resolve()
+    assert.equal((await status).size, bytes.length)
+    await uploads.finish(name, id, body(), undefined, digestOf(bytes))
   })
 })
