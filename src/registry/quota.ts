@@ -19,8 +19,10 @@ export interface Reservation {
   /** Holds so many bytes more. @throws {RegistryError} DENIED when they don't fit a limit */
   take(bytes: number): Promise<void>
   /**
-   * It will be this blob: where the store and the domain have that already, it takes no room while it arrives, and
-   * what is longer than that blob is refused. @throws {RegistryError} DIGEST_INVALID, by {@link Reservation.take}
+   * It will be this blob: where the store and the domain have that already, it takes no room while it arrives, unless
+   * another does just now, and what is longer than that blob is refused.
+   *
+   * @throws {RegistryError} DIGEST_INVALID, by {@link Reservation.take}
    */
   expect(digest: Digest): Promise<void>
   /** It stays as far as it has come, whatever it may become later: what took no room does. @throws {RegistryError} DENIED */
@@ -79,6 +81,8 @@ export function createQuota(options: {
   const { store, trees, links, limits, makeRoom, log } = options
   const accounts = new Map<string | undefined, Account>()
   const forever = new AbortController().signal
+  /** Known blobs that arrive once more: one body of each takes no room. */
+  const again = new Set<Digest>()
   const counts = createCounts({ store, trees, links })
   const limited = limits.store !== undefined || limits.domains.size > 0
   const left = createLeftUploads({ incoming: store.incoming, limited, log })
@@ -196,6 +200,10 @@ export function createQuota(options: {
       let covered = 0
       /** What it will be, where that is here already. */
       let known: BlobInfo | undefined
+      function forget(): void {
+        if (known !== undefined) again.delete(known.digest)
+        known = undefined
+      }
       async function cover(): Promise<void> {
         const bytes = arrived - covered
         if (bytes === 0) return
@@ -212,7 +220,10 @@ export function createQuota(options: {
         async expect(digest) {
           if (all().length === 0) return
           const blob = await store.blobs.stat(digest)
-          known = blob !== undefined && (await counts.domainHas(domain, digest, forever)) ? blob : undefined
+          if (blob === undefined || !(await counts.domainHas(domain, digest, forever))) return
+          if (again.has(blob.digest)) return
+          again.add(blob.digest)
+          known = blob
         },
         async take(bytes) {
           arrived += bytes
@@ -220,7 +231,7 @@ export function createQuota(options: {
           else if (arrived > known.size) throw tooLong(known)
         },
         async wait() {
-          known = undefined
+          forget()
           await cover()
         },
         async kept(digest, size) {
@@ -232,6 +243,7 @@ export function createQuota(options: {
           }
         },
         release() {
+          forget()
           for (const [of, bytes] of held) of.reserved -= bytes
           held.clear()
         }

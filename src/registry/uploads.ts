@@ -128,12 +128,6 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
     await session.writer.abort().finally(() => sessions.delete(session.file))
   }
 
-  /** A body broke off: what there is waits for the rest, if there is room for it meanwhile. */
-  async function setAside(session: Session): Promise<void> {
-    await session.writer.suspend()
-    await session.room.wait().catch(() => drop(session))
-  }
-
   function release(session: Session): void {
     session.busy = false
     session.used = Date.now()
@@ -176,7 +170,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       }
     } catch (error) {
       if (error instanceof RegistryError) await drop(session)
-      else await setAside(session)
+      else await writer.suspend()
       throw error
     }
   }
@@ -213,6 +207,8 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
         await session.room.expect(digest)
         await receive(session, id, body, range)
       } catch (error) {
+        // Where it waits for the rest, it may become anything.
+        if (sessions.has(session.file)) await session.room.wait().catch(() => drop(session))
         release(session)
         throw error
       }

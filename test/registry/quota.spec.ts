@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import type { Digest } from '../../src/oci/digest.ts'
 import { parseRepository } from '../../src/oci/reference.ts'
 import {
@@ -151,6 +152,35 @@ describe('limits', () => {
       }
       assert.deepEqual(left, [true, true, true])
       assert.equal((await upload('a', seededBytes(0.6 * MB, 3))).code, 'DENIED')
+    })
+
+    it('and are refused for their range: what comes then takes room', async () => {
+      const { uploads } = server.registry
+      const { id } = await uploads.start(name)
+      const wrong = { start: 5, end: 9 }
+      await assert.rejects(uploads.finish(name, id, body(known, false), wrong, digest), {
+        code: 'RANGE_INVALID'
+      })
+      await uploads.append(name, id, body(known.subarray(0, 0.9 * MB), false), undefined)
+      assert.equal((await upload('a', seededBytes(0.6 * MB, 3))).code, 'DENIED')
+    })
+
+    it('and come several at once: one of them takes no room', async () => {
+      const { uploads } = server.registry
+      const held = Promise.withResolvers<void>()
+      async function* slow() {
+        yield known.subarray(0, 0.9 * MB)
+        await held.promise
+        yield known.subarray(0.9 * MB)
+      }
+      const [first, second] = [await uploads.start(name), await uploads.start(name)]
+      const sent = uploads.finish(name, first.id, slow(), undefined, digest)
+      while ((await uploads.status(name, first.id)).size === 0) await setImmediate()
+      await uploads.append(name, second.id, body(seededBytes(0.9 * MB, 4), false), undefined)
+      await assert.rejects(send(known, false), { code: 'DENIED' })
+      held.resolve()
+      await sent
+      await send(known, false)
     })
 
     it('and are that blob: it comes again though nothing else would fit', async () => {
