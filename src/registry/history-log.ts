@@ -1,5 +1,4 @@
 import type { CID } from 'multiformats/cid'
-import { RegistryError } from '../oci/errors.ts'
 import { displayName } from '../oci/reference.ts'
 import type { Store } from '../store/index.ts'
 import {
@@ -8,9 +7,11 @@ import {
   diffTags,
   type LoadBlock,
   type TagChange,
+  type TreeView,
   type TreeWriter
 } from '../tree/index.ts'
 import type { History } from './history.ts'
+import type { TagTimes } from './tag-times.ts'
 
 /** A published root, with what is different in it from the one before. */
 export interface HistoryEntry {
@@ -34,7 +35,8 @@ export interface HistoryLog {
   /** The published roots that are kept, the newest first. @throws {RegistryError} NAME_UNKNOWN */
   list(domain: string, signal: AbortSignal): Promise<readonly HistoryEntry[]>
   /**
-   * Makes a published root the domain's current one again, which is a new change of its tree.
+   * Makes a published root the domain's current one again, which is a new change of its tree. What was pushed
+   * since then in the same moment is in the root that it returns.
    *
    * @param which its number, or its CID
    * @throws {RegistryError} NAME_UNKNOWN
@@ -47,8 +49,9 @@ export function createHistoryLog(options: {
   trees: TreeWriter
   history: History
   loader: (domain: string) => LoadBlock
+  tagTimes: Pick<TagTimes, 'rowsBetween'>
 }): HistoryLog {
-  const { store, trees, history, loader } = options
+  const { store, trees, history, loader, tagTimes } = options
 
   async function changes(domain: string, before: CID, after: CID, signal: AbortSignal) {
     const found: { image: string; change: TagChange['change'] }[] = []
@@ -89,21 +92,19 @@ export function createHistoryLog(options: {
 
     async restore(domain, which, signal) {
       const { root: wanted } = await history.resolve(`${domain}@${which}`)
-      const load = loader(domain)
       // A collection that begins now waits until the root is the current one.
-      const root = await store.uses.during(() =>
-        trees.change(
-          domain,
-          (view, within) => becomeRoot(view?.root, wanted, createDirectories(), load, within),
-          { signal }
-        )
-      )
-      if (!root.equals(wanted)) {
-        throw new RegistryError(
-          'UNKNOWN',
-          `${domain} is now at ${root}, which holds what ${wanted} holds but was written otherwise`
-        )
-      }
+      const root = await store.uses.during(async () => {
+        const before = await trees.root(domain)
+        // Outside of the queue, where pushes don't wait for it.
+        const times = await tagTimes.rowsBetween(domain, before, wanted, loader(domain), signal)
+        const job = async (view: TreeView | undefined, within: AbortSignal, load: LoadBlock) => {
+          const now = view?.root
+          const same = now === undefined || before?.equals(now) === true
+          const rows = same ? times : await tagTimes.rowsBetween(domain, now, wanted, load, within)
+          return { ...(await becomeRoot(now, wanted, createDirectories(), load, within)), rows }
+        }
+        return trees.change(domain, job, { signal })
+      })
       return { root }
     }
   }

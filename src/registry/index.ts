@@ -35,6 +35,7 @@ import { startSchedules } from './schedules.ts'
 import { createSeeding } from './seeding.ts'
 import { PUBLISH_NOTHING, type RegistrySettings, SEARCH_MS } from './settings.ts'
 import { createSync } from './sync.ts'
+import { createTagTimes } from './tag-times.ts'
 import type { Registry } from './types.ts'
 import { createUploads } from './uploads.ts'
 import { createUsage } from './usage.ts'
@@ -185,7 +186,8 @@ export function createRegistry(options: {
     log
   }
   const removal = createRemoval({ store, trees, places, links })
-  const retention = createRetention({ store, trees, rules: settings.collect.retention })
+  const tagTimes = createTagTimes({ records: store.records, trees, log })
+  const retention = createRetention({ tagTimes, rules: settings.collect.retention })
   const runCollection: Registry['collect'] = async (request) => {
     const { dryRun, graceMs = settings.collect.graceMs, signal, progress = () => undefined } = request
     if (request.retention === true && settings.collect.retention.length === 0) {
@@ -227,6 +229,7 @@ export function createRegistry(options: {
         places,
         links,
         quota,
+        tagTimes,
         log,
         base: settings.pushBase,
         pushed: (digests) => seeding.pushed(digests)
@@ -257,6 +260,7 @@ export function createRegistry(options: {
       },
       common: publishing.common,
       noteCommon: publishing.noteCommon,
+      tagTimes,
       log
     }),
     ipns,
@@ -301,7 +305,7 @@ export function createRegistry(options: {
     },
     onRoot: (listener) => trees.onRoot(listener),
     history,
-    historyLog: createHistoryLog({ store, trees, history, loader: places.loader }),
+    historyLog: createHistoryLog({ store, trees, history, loader: places.loader, tagTimes }),
     pins: createPins({ store, history }),
     images: createImageRemoval({ store, trees, places, removal }),
     collect: runCollection,

@@ -12,7 +12,7 @@ import type { Place, Places } from './places.ts'
 import { createBases } from './push-base.ts'
 import type { Quota } from './quota.ts'
 import { writableDomain } from './remove.ts'
-import { tagTimeRows } from './tag-times.ts'
+import type { TagTimes } from './tag-times.ts'
 import { timed } from './timings.ts'
 
 /** What a pushed manifest became. */
@@ -69,13 +69,14 @@ export function createPush(options: {
   places: Places
   links: Links
   quota: Quota
+  tagTimes: Pick<TagTimes, 'rows'>
   log: Log
   /** Whether a domain's first push here starts from its published root, or from nothing. */
   base: 'published' | 'empty'
   /** Told of the blobs of each manifest that was pushed, itself included. */
   pushed?: (digests: readonly Digest[]) => void
 }): Push {
-  const { store, trees, treeUses, places, links, quota } = options
+  const { store, trees, treeUses, places, links, quota, tagTimes } = options
 
   const baseOf = createBases(options)
 
@@ -217,7 +218,8 @@ export function createPush(options: {
       mediaType: manifest.selfDescribing && !typed ? undefined : manifest.mediaType,
       listed: { mediaType: manifest.mediaType, digest, size: bytes.length }
     })
-    const rows = [...kept.rows, ...tagTimeRows(domain, repository, tags)]
+    const moves = tags.map((tag) => ({ repository, tag, digest }))
+    const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves))]
     const root = await timed(signal, 'store', () =>
       trees.change(domain, { ...change, rows }, { signal, base: baseOf(domain) })
     )

@@ -1,11 +1,10 @@
 import type { RetentionRule } from '../config-values.ts'
 import type { Digest } from '../oci/digest.ts'
 import { displayName } from '../oci/reference.ts'
-import type { Store } from '../store/index.ts'
-import type { TreeView, TreeWriter } from '../tree/index.ts'
+import type { TreeView } from '../tree/index.ts'
 import { globMatches } from './glob.ts'
 import { isSchemaTag } from './schema-tags.ts'
-import { tagTimeKey } from './tag-times.ts'
+import type { TagTimes } from './tag-times.ts'
 
 /** A tag that no rule keeps. */
 export interface RetiredTag {
@@ -13,7 +12,7 @@ export interface RetiredTag {
   readonly repository: string
   readonly tag: string
   readonly digest: Digest
-  /** When it was pushed (epoch ms). */
+  /** When it was pushed, or came to point at this otherwise (epoch ms). */
   readonly at: number
   /** As clients name it, `example.com/app:1`. */
   readonly image: string
@@ -28,24 +27,10 @@ export interface Retention {
 }
 
 export function createRetention(options: {
-  store: Pick<Store, 'records'>
-  trees: Pick<TreeWriter, 'base'>
+  tagTimes: Pick<TagTimes, 'of' | 'untimed'>
   rules: readonly RetentionRule[]
 }): Retention {
-  const { store, trees, rules } = options
-
-  async function pushedAt(domain: string, repository: string, tag: string): Promise<number | undefined> {
-    const value = await store.records.get(tagTimeKey(domain, repository, tag))
-    return value && Number(Buffer.from(value).toString())
-  }
-
-  /** When the published tree came here that the domain's began from: its tags have no times of their own. */
-  async function begunAt(domain: string): Promise<number> {
-    const base = await trees.base(domain)
-    const value = base && (await store.records.get(`was/${domain}/${base}`))
-    if (value === undefined) return 0
-    return Date.parse((JSON.parse(Buffer.from(value).toString()) as { at: string }).at)
-  }
+  const { tagTimes, rules } = options
 
   async function tagsOf(
     domain: string,
@@ -54,7 +39,7 @@ export function createRetention(options: {
     name: string,
     signal: AbortSignal
   ): Promise<RetiredTag[]> {
-    const begun = await begunAt(domain)
+    const begun = await tagTimes.untimed(domain)
     const tags: RetiredTag[] = []
     for (const tag of await view.tags(repository, signal)) {
       signal.throwIfAborted()
@@ -62,7 +47,9 @@ export function createRetention(options: {
       if (isSchemaTag(tag)) continue
       const digest = await view.tag(repository, tag, signal)
       if (digest === undefined) continue
-      const at = (await pushedAt(domain, repository, tag)) ?? begun
+      const at = (await tagTimes.of(domain, repository, tag, digest)) ?? begun
+      // How old it is can't be told, and so not that it is old enough.
+      if (at === undefined) continue
       tags.push({ repository, tag, digest, at, image: `${name}:${tag}` })
     }
     return tags
@@ -79,7 +66,7 @@ export function createRetention(options: {
 
     async stands(domain, view, { repository, tag, digest, at }, signal) {
       if ((await view.tag(repository, tag, signal)) !== digest) return false
-      const pushed = await pushedAt(domain, repository, tag)
+      const pushed = await tagTimes.of(domain, repository, tag, digest)
       return pushed === undefined || pushed === at
     }
   }
@@ -95,6 +82,9 @@ export function leaving<T extends { readonly tag: string; readonly at: number }>
     .sort((a, b) => b.at - a.at || (a.tag < b.tag ? 1 : -1))
     .filter(
       ({ tag, at }, i) =>
-        i >= rule.last && now - at >= rule.newerMs && !rule.match.some((glob) => globMatches(glob, tag))
+        // A tag from before the clock was set back isn't younger than nothing.
+        i >= rule.last &&
+        Math.max(0, now - at) >= rule.newerMs &&
+        !rule.match.some((glob) => globMatches(glob, tag))
     )
 }

@@ -11,6 +11,7 @@ import {
   mergeTrees,
   type TreeWriter
 } from '../tree/index.ts'
+import type { TagTimes } from './tag-times.ts'
 
 /** What is asked of a sync. */
 export interface SyncRequest {
@@ -63,9 +64,10 @@ export function createSync(options: {
   /** The newest root known to have been published and to be in our tree's past. */
   common: (domain: string) => Promise<CID | undefined>
   noteCommon: (domain: string, root: CID) => Promise<void>
+  tagTimes: Pick<TagTimes, 'rows' | 'rowsBetween' | 'untimedRows'>
   log: Log
 }): Sync {
-  const { trees, directories, log } = options
+  const { trees, directories, tagTimes, log } = options
 
   return async ({ domain, prefer, dryRun = false }, signal) => {
     const found = await options.published(domain, signal)
@@ -90,12 +92,16 @@ export function createSync(options: {
       if (report.conflicts.length > 0 && prefer === undefined && !dryRun)
         throw conflict(domain, report.conflicts)
       if (dryRun) return { ...begun, ...(ours && { root: ours.toString() }), outcome: 'dry', ...report }
-      const change: Change =
-        merge === undefined || base?.equals(ours) === true
-          ? await becomeRoot(ours, theirs, directories, found.load, signal)
-          : merge.change
-      // both in one step: who has the merged tree must know what it came from
-      const whole = { ...change, rows: descentRows(domain, theirs) }
+      const replaces = merge === undefined || base?.equals(ours) === true
+      const change: Change = replaces
+        ? await becomeRoot(ours, theirs, directories, found.load, signal)
+        : merge.change
+      const times = replaces
+        ? await tagTimes.rowsBetween(domain, ours, theirs, found.load, signal)
+        : await tagTimes.rows(domain, merge.moves)
+      // all in one step: who has the merged tree must know what it came from, and since when its tags are what they are
+      const rows = [...descentRows(domain, theirs), ...(await tagTimes.untimedRows(domain)), ...times]
+      const whole = { ...change, rows }
       let moved = false
       const root = await trees.change(
         domain,

@@ -13,9 +13,9 @@ export {
   removeTagHistory
 } from './edits.ts'
 export { type MarkOptions, markTree } from './mark.ts'
-export { type Merge, type MergedTag, mergeTrees } from './merge.ts'
+export { type Merge, type MergedTag, mergeTrees, type TagMove } from './merge.ts'
 export { MAX_SHARD_DEPTH, slotsOf } from './node.ts'
-export { pastKey, pastRoots } from './past.ts'
+export { pastKey, pastRoots, pastTime } from './past.ts'
 export { previewChange } from './preview.ts'
 export { becomeRoot } from './top.ts'
 export { type Ahead, openTree, type TreeView } from './view.ts'

@@ -22,10 +22,21 @@ export interface MergedTag {
   readonly theirs?: Digest
 }
 
+/** A tag that is made to point at something else. */
+export interface TagMove {
+  /** The tree's name for the repository. */
+  readonly repository: string
+  readonly tag: string
+  /** What it points at then; `undefined` when it goes. */
+  readonly digest: Digest | undefined
+}
+
 /** What merging two trees comes to. */
 export interface Merge {
   /** What makes our tree the merged one, if there are no open conflicts. */
   readonly change: Change
+  /** The tags that the change moves. */
+  readonly moves: readonly TagMove[]
   /** Changed by them alone: they become ours. */
   readonly taken: readonly MergedTag[]
   /** Changed by us alone: they stay. */
@@ -133,6 +144,7 @@ export async function mergeTrees(options: {
   const taken: MergedTag[] = []
   const kept: MergedTag[] = []
   const conflicts: MergedTag[] = []
+  const moves: TagMove[] = []
   const needed = new Set<string>()
 
   for (const [key, { repository: named, tag }] of byThem) {
@@ -158,6 +170,7 @@ export async function mergeTrees(options: {
     const source = await nameIn(other, repository)
     const link = sides.theirs && source && (await lookup(theirs, tagFolder(source, tag)))
     edits.push({ path: tagFolder(target, tag), link: link || undefined })
+    moves.push({ repository: target, tag, digest: sides.theirs })
     const listed =
       sides.theirs && source && (await describeManifest(other, source, sides.theirs, load, signal))
     touches.push({ repository: target, tags: [[tag, listed || undefined]] })
@@ -196,5 +209,5 @@ export async function mergeTrees(options: {
     t: await lookup(theirs, blobsPath)
   }
   await unite(blobsPath, blobs, BLOB_DEPTH, needed.size === 0)
-  return { change: { edits, blocks: [], touches }, taken, kept, conflicts }
+  return { change: { edits, blocks: [], touches }, moves, taken, kept, conflicts }
 }

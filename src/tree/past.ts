@@ -7,6 +7,10 @@ export const pastKey = (domain: string, root: CID | string): string => `was/${do
 /** What such a record holds: when that became so last. */
 export const pastValue = (): Uint8Array => Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
 
+/** When that became so last (epoch ms). */
+export const pastTime = (value: Uint8Array): number =>
+  Date.parse((JSON.parse(Buffer.from(value).toString()) as { at: string }).at)
+
 /** The roots that a domain's tree has had, as far as they are remembered, with when they became that last (epoch ms). */
 export async function* pastRoots(
   records: Pick<Records, 'list'>,
@@ -14,7 +18,6 @@ export async function* pastRoots(
 ): AsyncGenerator<{ key: string; root: string; at: number }> {
   const prefix = pastKey(domain, '')
   for await (const [key, value] of records.list(prefix)) {
-    const { at } = JSON.parse(Buffer.from(value).toString()) as { at: string }
-    yield { key, root: key.slice(prefix.length), at: Date.parse(at) }
+    yield { key, root: key.slice(prefix.length), at: pastTime(value) }
   }
 }

@@ -16,9 +16,12 @@ import { openTree, type TreeView } from './view.ts'
 
 /**
  * A change, or what works one out from the tree as it is when its turn has come (`undefined` for "leave
- * it as it is"). Plain changes that wait together are applied at once, which is much cheaper.
+ * it as it is"). Plain changes that wait together are applied at once, which is much cheaper. `load` has the
+ * tree's blocks too where they are not in the store yet.
  */
-export type Job = Change | ((tree: TreeView | undefined, signal: AbortSignal) => Promise<Change | undefined>)
+export type Job =
+  | Change
+  | ((tree: TreeView | undefined, signal: AbortSignal, load: LoadBlock) => Promise<Change | undefined>)
 
 /** The writable trees: one a domain, each with one writer. */
 export interface TreeWriter {
@@ -161,7 +164,7 @@ export function createTreeWriter(options: {
         if (typeof job === 'function') {
           await apply()
           const view = root && openTree(root, directories, load)
-          change = await withDeadline(deadlineMs, signal, (within) => job(view, within))
+          change = await withDeadline(deadlineMs, signal, (within) => job(view, within, load))
           plain = false
         } else change = job
         // A change of what the root holds brings its own layouts.

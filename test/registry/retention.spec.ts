@@ -1,10 +1,12 @@
 /** Which tags go by the rules, and that they go. */
 import assert from 'node:assert/strict'
+import type { CID } from 'multiformats/cid'
 import { retentionRule } from '../../src/config-values.ts'
 import { globMatches } from '../../src/registry/glob.ts'
 import { leaving } from '../../src/registry/retention.ts'
-import { ociClient } from '../support/oci-client.ts'
-import { startRegistryServer } from '../support/registry-server.ts'
+import { createDirectories } from '../../src/tree/index.ts'
+import { type OciClient, ociClient } from '../support/oci-client.ts'
+import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 
 const DAY = 86_400_000
 
@@ -26,6 +28,12 @@ describe('retention', function () {
     assert.deepEqual(going('x last=1 newer=15d match=v*'), ['ci-2', 'ci-1'])
     assert.deepEqual(going('x match=v* match=ci-?'), [])
     assert.deepEqual(going('x last=0'), ['ci-4', 'ci-3', 'ci-2', 'ci-1', 'v1'])
+    const before = leaving(retentionRule('x last=2'), tags, now - 50 * DAY)
+    assert.deepEqual(
+      before.map(({ tag }) => tag),
+      ['ci-2', 'ci-1', 'v1'],
+      'the clock was set back'
+    )
   })
 
   it('matches repositories by glob', () => {
@@ -77,6 +85,93 @@ describe('retention', function () {
     } finally {
       await server.stop()
     }
+  })
+
+  describe('goes by when a tag came to point at what it does', () => {
+    const DOMAIN = 'example.com'
+    const signal = new AbortController().signal
+    let server: RegistryServer
+    let client: OciClient
+
+    const begin = async (rule: string) => {
+      server = await startRegistryServer({
+        collect: { keepRoots: 5, graceMs: 0, retention: [retentionRule(rule)] }
+      })
+      client = ociClient(server)
+    }
+    afterEach(() => server.stop())
+    const going = async () =>
+      (await server.registry.collect({ dryRun: true, retention: true, signal })).tags.map(
+        ({ image }) => image
+      )
+    const published = async () => {
+      const root = (await server.registry.root(DOMAIN))!
+      await server.registry.history.note(DOMAIN, root)
+      return root
+    }
+
+    it('by a restore', async () => {
+      await begin('** last=2')
+      for (const tag of ['1', '2', '3', 'moved']) await client.image('example.com/app', tag)
+      await published()
+      await client.expect(202, 'DELETE', '/v2/example.com/app/manifests/1')
+      await client.image('example.com/app', 'moved', 'elsewhere')
+      await server.registry.historyLog.restore(DOMAIN, '1', signal)
+      assert.deepEqual(await going(), ['example.com/app:3', 'example.com/app:2'])
+      // what the restore took away is new when it comes again
+      await client.image('example.com/app', '2')
+      await server.registry.historyLog.restore(DOMAIN, '1', signal)
+      assert.deepEqual((await going()).length, 2)
+    })
+
+    it('by a restore that pushes wait together with', async () => {
+      await begin('** last=0 newer=1d')
+      const made = await client.image('example.com/app', '1')
+      const root = await published()
+      await client.expect(202, 'DELETE', '/v2/example.com/app/manifests/1')
+      const tags = Array.from({ length: 20 }, (_, i) => `t${i}`)
+      await Promise.all([
+        ...tags.map((tag) => client.put('example.com/app', made, tag)),
+        server.registry.historyLog.restore(DOMAIN, String(root), signal),
+        ...tags.map((tag) => client.put('example.com/app', made, `later-${tag}`))
+      ])
+      assert.deepEqual(await going(), [])
+      await client.expect(200, 'GET', '/v2/example.com/app/manifests/1')
+    })
+
+    it('by a restore that cannot tell what it changes, for which all may be new', async () => {
+      await begin('** last=0 newer=1d')
+      await client.image('example.com/app', '1')
+      await published()
+      await client.expect(202, 'DELETE', '/v2/example.com/app/manifests/1')
+      const load = async (cid: CID) => (await server.store.blocks.find(cid)) ?? assert.fail(`${cid} is lost`)
+      // that such a directory is lacking is what restoring is for
+      const lost = await createDirectories().resolve(
+        { cid: (await server.registry.root(DOMAIN))!, size: 0 },
+        ['docker', 'registry', 'v2', 'repositories', 'example.com', 'app'],
+        load,
+        signal
+      )
+      assert.ok(lost)
+      await server.restart()
+      await server.store.blocks.delete(lost.cid)
+      await server.registry.historyLog.restore(DOMAIN, '1', signal)
+      assert.deepEqual(await going(), [])
+    })
+
+    it('on a clock that was set back', async () => {
+      await begin('** last=2')
+      for (const tag of ['v0', 'v1']) await client.image('example.com/app', tag)
+      await server.restart()
+      const { now } = Date
+      Date.now = () => now() - DAY
+      try {
+        for (const tag of ['v2', 'a-newest']) await client.image('example.com/app', tag)
+        assert.deepEqual(await going(), ['example.com/app:v1', 'example.com/app:v0'])
+      } finally {
+        Date.now = now
+      }
+    })
   })
 
   it('is done on a schedule, if one is set', async () => {

@@ -4,7 +4,8 @@ import type { CID } from 'multiformats/cid'
 import { createLog } from '../../src/log.ts'
 import { RegistryError } from '../../src/oci/errors.ts'
 import { createSync, type Sync } from '../../src/registry/sync.ts'
-import type { Change, TreeWriter } from '../../src/tree/index.ts'
+import { createTagTimes, type TagTimes } from '../../src/registry/tag-times.ts'
+import { type Change, pastKey, removeTag, type TreeWriter } from '../../src/tree/index.ts'
 import { SmallTrees, textDigest } from '../support/small-trees.ts'
 
 describe('sync', () => {
@@ -18,6 +19,7 @@ describe('sync', () => {
   let looks: number
   let onLook: () => Promise<void>
   let sync: Sync
+  let tagTimes: TagTimes
 
   before(() => small.open())
   after(() => small.close())
@@ -28,6 +30,7 @@ describe('sync', () => {
     noted = []
     looks = 0
     onLook = async () => undefined
+    tagTimes = createTagTimes({ records: small.store.records, trees, log: createLog('silent') })
     sync = createSync({
       trees,
       directories: small.directories,
@@ -38,6 +41,7 @@ describe('sync', () => {
         return common
       },
       noteCommon: async (_, root) => void noted.push(root),
+      tagTimes,
       log: createLog('silent')
     })
   })
@@ -146,6 +150,65 @@ describe('sync', () => {
     assert.equal(String(await trees.root(domain)), String(before))
     assert.ok(!(await trees.had(domain, published)))
     assert.deepEqual(noted, [])
+  })
+
+  const pushTimed = async (text: string, tag: string, from?: CID): Promise<CID> => {
+    const repository = `${domain}/app`
+    const rows = await tagTimes.rows(domain, [{ repository, tag, digest: textDigest(text) }])
+    const change = { ...(await put(text, tag)), rows }
+    return trees.change(domain, change, { signal: small.signal, base: async () => from })
+  }
+  const timeOf = (tag: string, text: string): Promise<number | undefined> =>
+    tagTimes.of(domain, `${domain}/app`, tag, textDigest(text))
+
+  for (const mine of [true, false]) {
+    it(`has what it takes count as moved then, ${mine ? 'beside what is ours' : 'where nothing is ours'}`, async () => {
+      await pushTimed('gone', 'gone')
+      common = await pushTimed('1', 'moved')
+      if (mine) await pushTimed('mine', 'here')
+      const before = (await timeOf('moved', '1')) ?? assert.fail('it was pushed')
+      const theirs = [
+        await put('2', 'moved'),
+        await put('theirs', 'there'),
+        removeTag(`${domain}/app`, 'gone')
+      ]
+      published = await small.grown(common, theirs)
+      await sync({ domain }, small.signal)
+      for (const [tag, text] of [
+        ['moved', '2'],
+        ['there', 'theirs']
+      ] as const)
+        assert.ok(((await timeOf(tag, text)) ?? 0) > before, tag)
+      assert.equal(await timeOf('gone', 'gone'), undefined)
+      assert.equal(await timeOf('moved', '1'), undefined, 'its time is of what it points at')
+      assert.equal((await timeOf('here', 'mine')) !== undefined, mine)
+    })
+  }
+
+  it('has what it took by preference count as moved then, and what it did not take as before', async () => {
+    common = await push('1', 'it')
+    await pushTimed('mine', 'it')
+    const before = (await timeOf('it', 'mine')) ?? assert.fail('it was pushed')
+    published = await small.grown(common, [await put('theirs', 'it')])
+    await sync({ domain, prefer: 'ours' }, small.signal)
+    assert.equal(await timeOf('it', 'mine'), before)
+    published = await small.grown(common, [await put('theirs', 'it'), await put('more', 'there')])
+    await sync({ domain, prefer: 'theirs' }, small.signal)
+    assert.ok(((await timeOf('it', 'theirs')) ?? 0) > before)
+  })
+
+  it('leaves tags that the tree began with as old as they are', async () => {
+    const base = await small.grown(undefined, [await put('old', 'old')])
+    await begin(base, 'mine', 'here')
+    // as if it had been a day ago
+    const at = Date.now() - 86_400_000
+    const value = Buffer.from(JSON.stringify({ at: new Date(at).toISOString() }))
+    await small.store.records.put(pastKey(domain, base), value)
+    for (const text of ['1', '2']) {
+      published = await small.grown(published ?? base, [await put(text, 'there')])
+      await sync({ domain, prefer: 'theirs' }, small.signal)
+      assert.equal(await tagTimes.untimed(domain), at)
+    }
   })
 
   it('begins anew when somebody pushes meanwhile, and keeps what they pushed', async () => {
