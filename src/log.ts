@@ -16,6 +16,9 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
  * @see https://getpino.io
  */
 export function createLog(level: LogLevel): Log {
+  const destination = pino.destination({ fd: 2, sync: true })
+  // Where stderr can't be written, nothing is logged, and the rest goes on.
+  destination.on('error', () => undefined)
   return pino(
     {
       level,
@@ -24,6 +27,6 @@ export function createLog(level: LogLevel): Log {
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: ['authorization', '*.authorization', 'password', '*.password'], censor: '[hidden]' }
     },
-    pino.destination({ fd: 2, sync: true })
+    destination
   )
 }

@@ -18,6 +18,16 @@ const HEAP_GROWTH = 60
 /** Roots that follow each other within this time are one push (an index comes with its children): the last is printed. */
 const PRINT_AFTER = 200
 
+/** Why what was printed couldn't be written, but for want of a reader. */
+let unprinted: Error | undefined
+
+// A reader may go away (`| head`), a disk be full: a gateway serves on, and so does all else that is under way.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') unprinted ??= error
+})
+// There is nowhere left to say it.
+process.stderr.on('error', () => undefined)
+
 const print = (line: string) => void process.stdout.write(`${line}\n`)
 
 /** Runs the gateway until a signal comes; a second one ends the process at once. */
@@ -90,7 +100,7 @@ async function operate<T>(
 }
 
 /** Runs the command that the program was called with, and sets the exit status. */
-process.exitCode = await runCommandLine(process.argv.slice(2), (flags, file) => {
+const status = await runCommandLine(process.argv.slice(2), (flags, file) => {
   const config = readConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
   const log = createLog(config.logLevel)
   process.on('unhandledRejection', (error) => {
@@ -102,6 +112,16 @@ process.exitCode = await runCommandLine(process.argv.slice(2), (flags, file) => 
     log,
     print,
     operate: (work) => operate(config, log, work),
-    serve: () => serve(config, log)
+    serve: async () => {
+      await serve(config, log)
+      unprinted = undefined // it serves, and what it prints is by the way
+    }
   }
+})
+process.exitCode = status
+// A stream tells of an error after the write.
+setImmediate(() => {
+  if (unprinted === undefined) return
+  process.stderr.write(`seaway: could not print the result: ${unprinted.message}\n`)
+  process.exitCode = 1
 })
