@@ -278,7 +278,7 @@ export const SETTINGS: readonly Setting[] = [
     'keepRoots',
     'NUMBER',
     '5',
-    'how many published roots of a domain are kept with all that they hold, besides the current one',
+    'how many published roots of a domain are kept with all that they hold, the current one among them; roots that move no tag are not counted',
     wholeNumber
   ),
   row(
@@ -306,7 +306,7 @@ export const SETTINGS: readonly Setting[] = [
     'retention',
     'GLOB PART…,…',
     '',
-    'which tags stay, by repository: last=NUMBER, newer=TIME, match=GLOB; the rest go at every gc. The first rule that is for a repository counts',
+    'which tags stay, by repository: last=NUMBER, newer=TIME, match=GLOB; the rest go at gc --retention and every SEAWAY_GC_INTERVAL. The first rule that is for a repository counts',
     list(retentionRule)
   ),
   row('diskReserve', 'SIZE', '64MB', 'disk space that is never used', size),

@@ -168,7 +168,7 @@ export function createRegistry(options: {
   const history = createHistory({ store, trees, keep: settings.collect.keepRoots, log })
   publishing.onPublished((domain, root) => {
     history
-      .note(domain, root)
+      .note(domain, root, 'published')
       .catch((error: unknown) =>
         log.error({ domain, cause: reason(error) }, 'could not note a published root')
       )

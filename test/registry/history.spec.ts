@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import type { CID } from 'multiformats/cid'
-import { type OciClient, ociClient } from '../support/oci-client.ts'
+import {
+  descriptor,
+  type Made,
+  manifest,
+  OCI_CONFIG,
+  OCI_INDEX,
+  type OciClient,
+  ociClient
+} from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 
 describe('the history of a domain', function () {
@@ -83,6 +91,71 @@ describe('the history of a domain', function () {
     // and it is written to as before
     await client.image('example.com/app', '3', 'three')
     await client.expect(200, 'GET', '/v2/example.com/app/manifests/3')
+  })
+
+  describe('with roots that move no tag', () => {
+    const numbers = async () => (await server.registry.history.list(domain)).map(({ n }) => n)
+    const noteNow = async (how: 'printed' | 'published' = 'printed') => {
+      const root = await server.registry.root(domain)
+      assert.ok(root)
+      await server.registry.history.note(domain, root, how)
+    }
+    /** An index is pushed as clients do it, children first, and slowly. */
+    async function pushIndex(tag: string, how?: 'published'): Promise<void> {
+      const name = 'example.com/app'
+      const children: Made[] = []
+      for (let i = 0; i < 4; i++) {
+        const config = await client.blob(name, JSON.stringify({ architecture: `${tag} ${i}` }), OCI_CONFIG)
+        const child = manifest({ config, layers: [] })
+        await client.put(name, child)
+        children.push(child)
+        await noteNow(how)
+      }
+      await client.put(name, manifest({ manifests: children.map(descriptor) }, OCI_INDEX), tag)
+      await noteNow(how)
+    }
+
+    it('gives them no room of others: an index is one change, and a collection is none', async () => {
+      for (const tag of ['1', '2', '3']) {
+        await pushIndex(tag)
+        await client.put('example.com/app', manifest({ manifests: [] }, OCI_INDEX))
+        await noteNow()
+        await server.registry.collect({ dryRun: false, signal })
+        await noteNow()
+      }
+      const entries = await server.registry.historyLog.list(domain, signal)
+      assert.deepEqual(
+        entries.flatMap(({ changes }) => changes.map(({ image }) => image)),
+        ['example.com/app:3', 'example.com/app:2']
+      )
+      assert.ok(entries[0]?.current)
+      for (const { root } of entries) await client.expect(200, 'GET', `/v2/ipfs/${root}/app/manifests/1`)
+      // one beside each that moved tags, at most
+      assert.ok(entries.length <= 6, JSON.stringify(entries))
+    })
+
+    it('keeps the root that moved tags beside the one that came after, and their numbers', async () => {
+      await client.image('example.com/app', '1')
+      const first = await publish()
+      await pushIndex('2')
+      assert.deepEqual(await numbers(), [6, 5, 1])
+      assert.equal(String((await server.registry.history.resolve(`${domain}@1`)).root), String(first))
+    })
+
+    it('keeps each that was published', async () => {
+      await client.image('example.com/app', '1')
+      await publish()
+      await pushIndex('2', 'published')
+      assert.deepEqual(await numbers(), [6, 5, 4])
+      // also where that was printed before
+      await client.put('example.com/app', manifest({ manifests: [] }, OCI_INDEX))
+      await noteNow()
+      await noteNow('published')
+      assert.deepEqual(await numbers(), [7, 6, 5])
+      await server.registry.collect({ dryRun: false, graceMs: 0, signal })
+      await noteNow()
+      assert.deepEqual(await numbers(), [8, 7, 6, 5])
+    })
   })
 
   it('resolves domain@N and domain@CID, and says when there is none', async () => {
