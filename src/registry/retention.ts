@@ -27,7 +27,7 @@ export interface Retention {
 }
 
 export function createRetention(options: {
-  tagTimes: Pick<TagTimes, 'of' | 'untimed'>
+  tagTimes: Pick<TagTimes, 'of' | 'moved' | 'untimed'>
   rules: readonly RetentionRule[]
 }): Retention {
   const { tagTimes, rules } = options
@@ -66,6 +66,8 @@ export function createRetention(options: {
 
     async stands(domain, view, { repository, tag, digest, at }, signal) {
       if ((await view.tag(repository, tag, signal)) !== digest) return false
+      // A push of the same may wait together with what takes the tag out: its rows aren't written yet.
+      if ((tagTimes.moved(domain, repository, tag) ?? at) > at) return false
       const pushed = await tagTimes.of(domain, repository, tag, digest)
       return pushed === undefined || pushed === at
     }

@@ -32,6 +32,9 @@ const untimedKey = (domain: string) => `tags/${domain}`
 /** Of how many repositories the newest time is remembered. */
 const MAX_REPOSITORIES = 1000
 
+/** Of how many tags it is remembered that they were moved: of those that are on their way, and more. */
+const MAX_MOVED = 10_000
+
 /** What retention knows of tags beside the tree. Whoever moves a tag writes its rows in the same change. */
 export interface TagTimes {
   /**
@@ -54,6 +57,8 @@ export interface TagTimes {
   untimedRows(domain: string): Promise<IndexWrite[]>
   /** When a tag was made to point at `digest` (epoch ms); `undefined` when its row is of something else, or isn't there. */
   of(domain: string, repository: string, tag: string, digest: Digest): Promise<number | undefined>
+  /** When rows were made for a tag last (epoch ms), perhaps of a change that is still on its way; it is forgotten in time. */
+  moved(domain: string, repository: string, tag: string): number | undefined
   /** Since when tags are here that have no time of their own, because the tree began from a published one. */
   untimed(domain: string): Promise<number | undefined>
 }
@@ -66,6 +71,7 @@ export function createTagTimes(options: {
 }): TagTimes {
   const { records, trees, log } = options
   const newest = new LRUCache<string, number>({ max: MAX_REPOSITORIES })
+  const moved = new LRUCache<string, number>({ max: MAX_MOVED })
 
   async function newestOf(domain: string, repository: string): Promise<number> {
     const key = newestKey(domain, repository)
@@ -95,7 +101,9 @@ export function createTagTimes(options: {
     rows.push(recordRow(key, Buffer.from(String(at))))
     for (const { tag, digest } of moves) {
       if (digest === undefined) continue
-      rows.push(recordRow(tagTimeKey(domain, repository, tag), Buffer.from(`${at} ${digest}`)))
+      const tagKey = tagTimeKey(domain, repository, tag)
+      moved.set(tagKey, at)
+      rows.push(recordRow(tagKey, Buffer.from(`${at} ${digest}`)))
     }
     return rows
   }
@@ -118,6 +126,7 @@ export function createTagTimes(options: {
   return {
     rows,
     untimed,
+    moved: (domain, repository, tag) => moved.get(tagTimeKey(domain, repository, tag)),
 
     async rowsBetween(domain, before, after, load, signal) {
       if (before === undefined) return []

@@ -2,9 +2,12 @@
 import assert from 'node:assert/strict'
 import type { CID } from 'multiformats/cid'
 import { retentionRule } from '../../src/config-values.ts'
+import { createLog } from '../../src/log.ts'
+import type { Digest } from '../../src/oci/digest.ts'
 import { globMatches } from '../../src/registry/glob.ts'
-import { leaving } from '../../src/registry/retention.ts'
-import { createDirectories } from '../../src/tree/index.ts'
+import { createRetention, leaving } from '../../src/registry/retention.ts'
+import { createTagTimes } from '../../src/registry/tag-times.ts'
+import { createDirectories, openTree } from '../../src/tree/index.ts'
 import { type OciClient, ociClient } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 
@@ -157,6 +160,25 @@ describe('retention', function () {
       await server.store.blocks.delete(lost.cid)
       await server.registry.historyLog.restore(DOMAIN, '1', signal)
       assert.deepEqual(await going(), [])
+    })
+
+    it('by a push that is on its way when the tag is to go', async () => {
+      await begin('** last=0')
+      const { digest } = await client.image('example.com/app', '1')
+      const { records } = server.store
+      const trees = { base: async () => undefined }
+      const tagTimes = createTagTimes({ records, trees, log: createLog('silent') })
+      const retention = createRetention({ tagTimes, rules: [retentionRule('** last=0')] })
+      const load = async (cid: CID) => (await server.store.blocks.find(cid)) ?? assert.fail(`${cid} is lost`)
+      const root = { cid: (await server.registry.root(DOMAIN))!, size: 0 }
+      const view = openTree(root, createDirectories(), load)
+      const repository = 'example.com/app'
+      const [chosen] = await retention.choose(DOMAIN, view, repository, signal)
+      assert.ok(chosen)
+      assert.ok(await retention.stands(DOMAIN, view, chosen, signal))
+      // it waits together with what takes the tag out, in the same group: nothing of it is written yet
+      await tagTimes.rows(DOMAIN, [{ repository, tag: '1', digest: digest as Digest }])
+      assert.ok(!(await retention.stands(DOMAIN, view, chosen, signal)))
     })
 
     it('on a clock that was set back', async () => {
