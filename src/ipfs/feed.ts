@@ -165,9 +165,13 @@ export function createFeed(options: FeedOptions): Feed {
       const what = { gateway: gateway.name, file: file.toString(), err: reason(error) }
       log[fault ? 'warn' : 'debug'](what, 'CAR failed')
       if (blocks === 0 || fault) {
-        left.splice(left.indexOf(gateway), 1)
-        // one that was only slow may be all that there is in the end
-        if (fault && blocks > 0 && error.timeout && lane.doubted) left.push(gateway)
+        const at = left.indexOf(gateway)
+        // it isn't there any more when another of its lanes has failed before
+        if (at >= 0) {
+          left.splice(at, 1)
+          // one that was only slow may be all that there is in the end
+          if (fault && blocks > 0 && error.timeout && lane.doubted) left.push(gateway)
+        }
         options.failed(gateway, fault && error.lie ? error.message : undefined)
       }
     }
