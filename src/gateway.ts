@@ -181,7 +181,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const terms = {
       up: limits.up,
       seats: createSeats(config.maxPeerRequests),
-      ...(config.gatewayFetch ? { fetchMs: config.pullTimeout } : {})
+      fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
     }
     const app = createApp({
       registry,
@@ -199,14 +199,14 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     }).catch(inUse('SEAWAY_LISTEN', `${config.listen.host}:${config.listen.port}`))
     stack.defer(() => listening.stop(SHUTDOWN_GRACE))
     const trustless = createTrustlessApp({ content: registry.content, log, terms, stopping: stopping.signal })
-    await ipfs.serveHttp(peerServer(trustless, config.idleTimeout))
+    const waits = { idleMs: config.idleTimeout, answerMs: terms.fetchMs ?? 0, log }
+    await ipfs.serveHttp(peerServer(trustless, waits))
     const seed =
       config.seedListen &&
       (await listen(trustless, {
         ...config.seedListen,
-        idleMs: config.idleTimeout,
-        maxConnections: config.maxPeers,
-        log
+        ...waits,
+        maxConnections: config.maxPeers
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()

@@ -18,6 +18,40 @@ export interface Listening {
 /** How long a client may take over its request's headers at most, in milliseconds. */
 const HEADERS_TIMEOUT = 20_000
 
+/** How long a server waits, in milliseconds, and what it tells whom. */
+export interface Waits {
+  /** How long a client may be silent. */
+  idleMs: number
+  /** How long an answer may take to begin; then its connection isn't ended for that nothing moves on it. */
+  answerMs?: number
+  log: Log
+}
+
+function create(app: Koa, { idleMs, answerMs = 0, log }: Waits): Server {
+  const handle = app.callback()
+  const server = createServer(
+    {
+      headersTimeout: Math.min(idleMs, HEADERS_TIMEOUT),
+      // A push of many gigabytes takes its time; idleness is what ends a connection.
+      requestTimeout: 0,
+      keepAliveTimeout: Math.min(idleMs, 30_000),
+      connectionsCheckingInterval: Math.min(idleMs / 4, 5000),
+      highWaterMark: 256 * 1024
+    },
+    (request, response) => {
+      watchBody(request, response, idleMs)
+      void handle(request, response)
+    }
+  )
+  // Later than what can still be answered.
+  server.timeout = Math.max(idleMs, answerMs) * 1.5
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    log.debug({ cause: error.message }, 'not HTTP')
+    refuse(error, socket)
+  })
+  return server
+}
+
 /**
  * Listens for HTTP. A client that takes longer than `idleMs` over its headers, or sends its body slower
  * than {@link watchBody} allows, is told so; a connection on which nothing moves at all is ended. What isn't HTTP, a TLS
@@ -26,38 +60,10 @@ const HEADERS_TIMEOUT = 20_000
  */
 export async function listen(
   app: Koa,
-  options: {
-    host: string
-    port: number
-    idleMs: number
-    /** How long an answer may take to begin; then its connection isn't ended for that nothing moves on it. */
-    answerMs?: number
-    maxConnections?: number
-    log: Log
-  }
+  options: Waits & { host: string; port: number; maxConnections?: number }
 ): Promise<Listening> {
-  const handle = app.callback()
-  const server: Server = createServer(
-    {
-      headersTimeout: Math.min(options.idleMs, HEADERS_TIMEOUT),
-      // A push of many gigabytes takes its time; idleness is what ends a connection.
-      requestTimeout: 0,
-      keepAliveTimeout: Math.min(options.idleMs, 30_000),
-      connectionsCheckingInterval: Math.min(options.idleMs / 4, 5000),
-      highWaterMark: 256 * 1024
-    },
-    (request, response) => {
-      watchBody(request, response, options.idleMs)
-      void handle(request, response)
-    }
-  )
+  const server = create(app, options)
   if (options.maxConnections !== undefined) server.maxConnections = options.maxConnections
-  // Later than what can still be answered.
-  server.timeout = Math.max(options.idleMs, options.answerMs ?? 0) * 1.5
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    options.log.debug({ cause: error.message }, 'not HTTP')
-    refuse(error, socket)
-  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port }, () => {
@@ -117,13 +123,13 @@ function refusalOf(error: NodeJS.ErrnoException): RegistryError {
   }
 }
 
-/** An HTTP server that listens nowhere: its connections are streams that peers open. */
-export function peerServer(app: Koa, idleMs: number): Server {
-  const handle = app.callback()
-  const server = createServer(
-    { headersTimeout: HEADERS_TIMEOUT, requestTimeout: 0 },
-    (request, response) => void handle(request, response)
-  )
-  server.timeout = idleMs
+/**
+ * An HTTP server that listens nowhere: its connections are streams that peers open. It waits for them as one of
+ * {@link listen} waits for its clients.
+ */
+export function peerServer(app: Koa, waits: Waits): Server {
+  const server = create(app, waits)
+  // this is when Node starts to look for headers that take too long
+  server.emit('listening')
   return server
 }

@@ -13,14 +13,24 @@ const FULL = 256 * 1024
  * memory too.
  */
 export class StreamSocket extends Duplex {
+  /** The other side's IP address; where that is a relay's, the peer's id instead. */
   readonly remoteAddress: string
+  /** As `net.Socket` has it. */
+  bytesRead = 0
   readonly #stream: Stream
+  #idleMs = 0
+  #timer: NodeJS.Timeout | undefined
+  /** What was unsent when something last moved. */
+  #unsent = 0
+  #silent = false
 
   constructor(stream: Stream, connection: Connection) {
     super({ allowHalfOpen: true })
     this.#stream = stream
-    this.remoteAddress = connection.remoteAddr.toString()
+    this.remoteAddress = addressOf(connection)
     stream.addEventListener('message', ({ data }) => {
+      this.bytesRead += data.byteLength
+      this.#moved()
       if (!this.push(data.subarray()) && stream.readStatus === 'readable') stream.pause()
     })
     stream.addEventListener('remoteCloseWrite', () => this.#ending())
@@ -46,6 +56,7 @@ export class StreamSocket extends Duplex {
     } catch (error) {
       return done(error as Error)
     }
+    this.#moved()
     let waiting = true
     const look = () => {
       const open = stream.status === 'open'
@@ -74,9 +85,12 @@ export class StreamSocket extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#timer)
     // what was ended in order has been flushed; anything else is broken off, so that the other side knows
-    if (error !== null || !this.writableFinished)
-      this.#stream.abort(error ?? new Error('the socket was closed'))
+    if (error !== null || !this.writableFinished) {
+      if (this.#silent && this.#isSent()) this.#part()
+      else this.#stream.abort(error ?? new Error('the socket was closed'))
+    }
     done(error)
   }
 
@@ -87,10 +101,18 @@ export class StreamSocket extends Duplex {
     else this.once('finish', () => this.destroy())
   }
 
-  /** Without effect, as are the next four: streams have a deadline of their own. */
-  setTimeout(): this {
+  /**
+   * Emits `timeout` when nothing has moved for `ms` milliseconds, and each time again after something has; 0 for
+   * never. libp2p's own `inactivityTimeout` is a number that nobody looks at (@libp2p/utils 7.4.1).
+   */
+  setTimeout(ms: number, onTimeout?: () => void): this {
+    this.#idleMs = ms
+    if (onTimeout !== undefined) this.once('timeout', onTimeout)
+    this.#moved()
     return this
   }
+
+  /** Without effect, as are the next three: streams have nothing of the kind. */
   setNoDelay(): this {
     return this
   }
@@ -104,10 +126,44 @@ export class StreamSocket extends Duplex {
     return this
   }
 
+  #moved(): void {
+    this.#silent = false
+    this.#unsent = this.#stream.writeBufferLength
+    clearTimeout(this.#timer)
+    if (this.#idleMs > 0 && !this.destroyed)
+      this.#timer = setTimeout(() => this.#onSilence(), this.#idleMs).unref()
+  }
+
+  #onSilence(): void {
+    // some of what was written before has gone meanwhile
+    if (this.#stream.writeBufferLength < this.#unsent) return this.#moved()
+    this.#silent = true
+    this.emit('timeout')
+  }
+
+  #isSent(): boolean {
+    return this.writableLength === 0 && this.#stream.writeBufferLength === 0
+  }
+
+  /** Closes a silent stream so that the other side can still read what is on its way, as TCP does; it gets as long again. */
+  #part(): void {
+    const stream = this.#stream
+    const cut = () => stream.abort(new Error('nothing moved on the stream'))
+    const late = setTimeout(cut, this.#idleMs).unref()
+    stream.addEventListener('close', () => clearTimeout(late), { once: true })
+    stream.close().catch(cut)
+  }
+
   /** The other side has said all: the end, once everything that it said has been passed on. */
   #ending(): void {
     setImmediate(() => {
       if (this.#stream.readBufferLength === 0 && !this.destroyed) this.push(null)
     })
   }
+}
+
+function addressOf({ remoteAddr, remotePeer }: Connection): string {
+  const parts = remoteAddr.getComponents()
+  const host = parts.some(({ name }) => name === 'p2p-circuit') ? undefined : parts[0]?.value
+  return host ?? `/p2p/${remotePeer.toString()}`
 }

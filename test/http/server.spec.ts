@@ -1,0 +1,102 @@
+/** What peers do with streams; what clients do with connections is in `connections.spec.ts`. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
+import type { Libp2p, Stream } from '@libp2p/interface'
+import { MemoryDatastore } from 'datastore-core'
+import Koa from 'koa'
+import { peerServer } from '../../src/http/server.ts'
+import { HTTP_PROTOCOL, serveHttp } from '../../src/ipfs/http-stream.ts'
+import { loadIdentity } from '../../src/ipfs/identity.ts'
+import { composeLibp2p } from '../../src/ipfs/libp2p.ts'
+import { createPolicy } from '../../src/ipfs/policy.ts'
+import { createLog } from '../../src/log.ts'
+import { memoryRecords } from '../support/ipfs-nodes.ts'
+
+describe('the server for streams that peers open', () => {
+  const nodes: Libp2p[] = []
+  let stop: () => Promise<void>
+  let open: () => Promise<Stream>
+
+  before(async () => {
+    for (let i = 0; i < 2; i++) {
+      const node = await composeLibp2p({
+        privateKey: await loadIdentity(memoryRecords()),
+        listen: ['/ip4/127.0.0.1/tcp/0'],
+        announce: [],
+        routing: 'none',
+        dialMs: 5000,
+        datastore: new MemoryDatastore(),
+        policy: createPolicy('any')
+      })
+      await node.start()
+      nodes.push(node)
+    }
+    const [server, client] = nodes as [Libp2p, Libp2p]
+    const app = new Koa()
+    app.use((ctx) => {
+      ctx.body = ctx.path === '/endless' ? Readable.from(endless()) : 'an answer'
+    })
+    app.on('error', () => {})
+    stop = await serveHttp(server, peerServer(app, { idleMs: 300, log: createLog('silent') }))
+    const connection = await client.dial(server.getMultiaddrs())
+    open = () => connection.newStream(HTTP_PROTOCOL)
+  })
+  after(async () => {
+    await stop()
+    for (const node of nodes) await node.stop()
+  })
+
+  function* endless(): Generator<Buffer> {
+    for (;;) yield Buffer.alloc(64 * 1024)
+  }
+
+  async function textOf(stream: Stream): Promise<string> {
+    let text = ''
+    for await (const chunk of stream) text += Buffer.from(chunk.subarray()).toString()
+    return text
+  }
+
+  for (const [what, bytes] of [
+    ['is never begun', ''],
+    ['stops', 'GET / HT'],
+    ['stops after its first line', 'GET / HTTP/1.1\r\nHost: a\r\n']
+  ]) {
+    it(`time out on a request that ${what}`, async () => {
+      const stream = await open()
+      const text = textOf(stream)
+      // the other side hears of a stream with its first bytes
+      stream.send(Buffer.from(bytes === '' ? '\r\n' : (bytes ?? '')))
+      assert.match(await text, /^HTTP\/1.1 408 [^]*REQUEST_TIMEOUT/)
+    })
+  }
+
+  it('time out on a request whose headers drip', async () => {
+    const stream = await open()
+    const text = textOf(stream)
+    stream.send(Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n'))
+    const drip = setInterval(() => {
+      if (stream.writeStatus === 'writable') stream.send(Buffer.from('X: 1\r\n'))
+    }, 50)
+    try {
+      assert.match(await text, /^HTTP\/1.1 408 [^]*REQUEST_TIMEOUT/)
+    } finally {
+      clearInterval(drip)
+    }
+  })
+
+  it('end a stream that reads nothing of its answer', async () => {
+    const stream = await open()
+    stream.pause()
+    const closed = once(stream, 'close')
+    stream.send(Buffer.from('GET /endless HTTP/1.1\r\nHost: a\r\n\r\n'))
+    await closed
+  })
+
+  it('serve one request after another, and close when no more come', async () => {
+    const stream = await open()
+    const text = textOf(stream)
+    stream.send(Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2)))
+    assert.equal((await text).match(/an answer/g)?.length, 2)
+  })
+})
