@@ -5,7 +5,7 @@ import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
 import { type Dialler, peerOf } from './dial.ts'
 import { isLoopback } from './policy.ts'
-import { createSwarmBook } from './swarm-book.ts'
+import { createSwarmBook, type Lease } from './swarm-book.ts'
 
 /**
  * Who else is fetching a file. One stream a file: the asker sends `{"want":"<CID>","offers":true}`, `offers`
@@ -22,8 +22,9 @@ export const SWARM_MIN = 16 * 1024 * 1024
 const ANSWER_MS = 1000
 const CONNECT_MS = 2000
 
-/** libp2p ends streams on which nothing moves for two minutes. */
+/** How often an asker says that it is still there, and how long one may say nothing until it is taken to be gone. */
 const BEAT_MS = 30_000
+const SILENCE_MS = 4 * BEAT_MS
 
 /** What is read of an answer, and of a question with all its signs of life, in bytes. */
 const MAX_ANSWER = 16 * 1024
@@ -63,8 +64,10 @@ export async function createSwarm(options: {
   /** Told of a peer that was named and can't be reached. */
   failed: (peer: string) => void
   log: Log
+  /** How long an asker may say nothing, in milliseconds; a few times what they promise unless given. */
+  silenceMs?: number
 }): Promise<Swarm> {
-  const { libp2p, offers, dialler, resting, failed, log } = options
+  const { libp2p, offers, dialler, resting, failed, log, silenceMs = SILENCE_MS } = options
   const connections = () => libp2p.getConnections()
   const book = createSwarmBook((peer) =>
     connections().some(({ remotePeer }) => remotePeer.toString() === peer)
@@ -84,20 +87,27 @@ export async function createSwarm(options: {
   }
 
   async function answer(stream: Stream, connection: Connection): Promise<void> {
-    const lines = linesOf(stream, MAX_QUESTION)
-    const question = (await lines.next()).value as { want?: unknown; offers?: unknown } | undefined
-    const file = CID.parse(String(question?.want)).toString()
-    const entered = book.enter(file, connection.remotePeer.toString(), question?.offers === true)
-    if (entered === undefined) throw new Error('it fetches too many files at once')
-    const { lease, others } = entered
+    const silent = setTimeout(() => stream.abort(new Error(`nothing said for ${silenceMs} ms`)), silenceMs)
+    silent.unref()
+    let lease: Lease | undefined
     try {
-      const peers = await Promise.all(others.map((peer) => addressesOf(peer, connection)))
+      const lines = linesOf(stream, MAX_QUESTION)
+      const question = (await lines.next()).value as { want?: unknown; offers?: unknown } | undefined
+      const file = CID.parse(String(question?.want)).toString()
+      const entered = book.enter(file, connection.remotePeer.toString(), question?.offers === true)
+      if (entered === undefined) throw new Error('it fetches too many files at once')
+      lease = entered.lease
+      const peers = await Promise.all(entered.others.map((peer) => addressesOf(peer, connection)))
       send(stream, { peers: peers.filter((addresses) => addresses.length > 0) })
-      for await (const line of lines) if ((line as { have?: unknown }).have === true) lease.complete()
+      for await (const line of lines) {
+        silent.refresh()
+        if ((line as { have?: unknown }).have === true) lease.complete()
+      }
     } finally {
-      lease.end()
-      await stream.close()
+      clearTimeout(silent)
+      lease?.end()
     }
+    await stream.close()
   }
 
   await libp2p.handle(

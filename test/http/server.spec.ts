@@ -2,37 +2,19 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { Readable } from 'node:stream'
-import type { Libp2p, Stream } from '@libp2p/interface'
-import { MemoryDatastore } from 'datastore-core'
+import type { Stream } from '@libp2p/interface'
 import Koa from 'koa'
 import { peerServer } from '../../src/http/server.ts'
 import { HTTP_PROTOCOL, serveHttp } from '../../src/ipfs/http-stream.ts'
-import { loadIdentity } from '../../src/ipfs/identity.ts'
-import { composeLibp2p } from '../../src/ipfs/libp2p.ts'
-import { createPolicy } from '../../src/ipfs/policy.ts'
 import { createLog } from '../../src/log.ts'
-import { memoryRecords } from '../support/ipfs-nodes.ts'
+import { startLibp2p, stopNodes } from '../support/ipfs-nodes.ts'
 
 describe('the server for streams that peers open', () => {
-  const nodes: Libp2p[] = []
   let stop: () => Promise<void>
   let open: () => Promise<Stream>
 
   before(async () => {
-    for (let i = 0; i < 2; i++) {
-      const node = await composeLibp2p({
-        privateKey: await loadIdentity(memoryRecords()),
-        listen: ['/ip4/127.0.0.1/tcp/0'],
-        announce: [],
-        routing: 'none',
-        dialMs: 5000,
-        datastore: new MemoryDatastore(),
-        policy: createPolicy('any')
-      })
-      await node.start()
-      nodes.push(node)
-    }
-    const [server, client] = nodes as [Libp2p, Libp2p]
+    const [server, client] = [await startLibp2p(), await startLibp2p()]
     const app = new Koa()
     app.use((ctx) => {
       ctx.body = ctx.path === '/endless' ? Readable.from(endless()) : 'an answer'
@@ -44,7 +26,7 @@ describe('the server for streams that peers open', () => {
   })
   after(async () => {
     await stop()
-    for (const node of nodes) await node.stop()
+    await stopNodes()
   })
 
   function* endless(): Generator<Buffer> {

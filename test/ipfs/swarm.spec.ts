@@ -1,22 +1,20 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { Libp2p } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { multiaddr } from '@multiformats/multiaddr'
-import { MemoryDatastore } from 'datastore-core'
 import type { CID } from 'multiformats/cid'
-import { loadIdentity } from '../../src/ipfs/identity.ts'
 import type { Leaf, PeerId } from '../../src/ipfs/index.ts'
-import { composeLibp2p } from '../../src/ipfs/libp2p.ts'
-import { createPolicy } from '../../src/ipfs/policy.ts'
-import { SWARM_MIN, SWARM_PROTOCOL } from '../../src/ipfs/swarm.ts'
+import { createSwarm, SWARM_MIN, SWARM_PROTOCOL } from '../../src/ipfs/swarm.ts'
+import { createLog } from '../../src/log.ts'
 import { type TestGateway, testGateway } from '../support/ipfs-gateway.ts'
 import {
   addFile,
   content,
   forever,
-  memoryRecords,
   readAll,
+  startLibp2p,
   startNode,
   stopNodes,
   type TestNode
@@ -27,7 +25,6 @@ describe('peers that fetch the same file', function () {
   const bytes = content(SWARM_MIN + 5)
   let publisher: TestNode
   let file: CID
-  const others: Libp2p[] = []
 
   beforeEach(async () => {
     publisher = await startNode()
@@ -35,7 +32,6 @@ describe('peers that fetch the same file', function () {
     await publisher.ipfs.serveHttp(createServer(testGateway(publisher.store).handler))
   })
   afterEach(async () => {
-    for (const other of others.splice(0)) await other.stop()
     await stopNodes()
   })
 
@@ -101,24 +97,38 @@ describe('peers that fetch the same file', function () {
     assert.deepEqual(await readAll(second.read()), Buffer.from(bytes))
   })
 
+  for (const [what, said] of Object.entries({
+    'never ends its question': (): string => '{"want"',
+    'says nothing more after its question': (): string => `{"want":"${file}","offers":true}\n`
+  })) {
+    it(`let go of one that ${what}`, async () => {
+      const [asked, asker] = [await startLibp2p(), await startLibp2p()]
+      await createSwarm({
+        libp2p: asked,
+        offers: true,
+        dialler: { connect: async () => [] },
+        resting: () => false,
+        failed: () => {},
+        log: createLog('silent'),
+        silenceMs: 200
+      })
+      const stream = await asker.dialProtocol(asked.getMultiaddrs(), SWARM_PROTOCOL)
+      const closed = once(stream, 'close')
+      stream.send(Buffer.from(said()))
+      await closed
+    })
+  }
+
   describe('and are answered by one that', () => {
     /** A peer that has no file and answers the question with these bytes. */
-    async function answering(answer: string | undefined): Promise<{ address: string; id: PeerId }> {
-      const privateKey = await loadIdentity(memoryRecords())
-      const settings = {
-        listen: ['/ip4/127.0.0.1/tcp/0'],
-        announce: [],
-        routing: 'none',
-        dialMs: 5000
-      } as const
-      const datastore = new MemoryDatastore()
-      const node = await composeLibp2p({ ...settings, privateKey, datastore, policy: createPolicy('any') })
+    async function answering(
+      answer: string | undefined
+    ): Promise<{ node: Libp2p; address: string; id: PeerId }> {
+      const node = await startLibp2p()
       await node.handle(SWARM_PROTOCOL, (stream) => {
         if (answer !== undefined) stream.send(Buffer.from(answer))
       })
-      await node.start()
-      others.push(node)
-      return { address: String(node.getMultiaddrs()[0]), id: node.peerId }
+      return { node, address: String(node.getMultiaddrs()[0]), id: node.peerId }
     }
 
     const nobody = String(peerIdFromString('12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA'))
@@ -152,8 +162,8 @@ describe('peers that fetch the same file', function () {
       for (const allowDial of ['any', 'public'] as const) {
         const { ipfs } = await startNode({ allowDial })
         // one that may not dial the bad peer is dialled by it
-        const identified = new Promise((resolve) => others[0]?.addEventListener('peer:identify', resolve))
-        await others[0]?.dial(multiaddr(ipfs.addresses()[0]))
+        const identified = new Promise((resolve) => bad.node.addEventListener('peer:identify', resolve))
+        await bad.node.dial(multiaddr(ipfs.addresses()[0]))
         await identified
         victim.gateway.requests.length = 0
         const leaves = ipfs.leaves(file, { peers: [bad.id], signal: forever(), size: bytes.length })

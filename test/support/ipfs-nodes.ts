@@ -1,11 +1,15 @@
 import { randomBytes } from 'node:crypto'
+import type { Libp2p } from '@libp2p/interface'
 import { MemoryBlockstore } from 'blockstore-core'
 import { MemoryDatastore } from 'datastore-core'
 import { importBytes } from 'ipfs-unixfs-importer'
 import { fixedSize } from 'ipfs-unixfs-importer/chunker'
 import { balanced, trickle } from 'ipfs-unixfs-importer/layout'
 import type { CID } from 'multiformats/cid'
+import { loadIdentity } from '../../src/ipfs/identity.ts'
 import { createIpfs, type Ipfs, type IpfsOptions } from '../../src/ipfs/index.ts'
+import { composeLibp2p } from '../../src/ipfs/libp2p.ts'
+import { createPolicy } from '../../src/ipfs/policy.ts'
 import { createLog } from '../../src/log.ts'
 
 /** Waits long enough that only a hang reaches it, for tests that expect no deadline. */
@@ -60,7 +64,7 @@ export interface TestNode {
   store: WatchedBlockstore
 }
 
-const running: Ipfs[] = []
+const running: { stop(): unknown }[] = []
 
 /** Starts a node that {@link stopNodes} will stop. */
 export async function startNode(given: Partial<Omit<IpfsOptions, 'blockstore'>> = {}): Promise<TestNode> {
@@ -81,7 +85,23 @@ export async function startNode(given: Partial<Omit<IpfsOptions, 'blockstore'>> 
   return { ipfs, store }
 }
 
-/** Stops every node of {@link startNode}. */
+/** Starts a libp2p node on loopback as ours compose it, with nothing above it; {@link stopNodes} will stop it. */
+export async function startLibp2p(): Promise<Libp2p> {
+  const node = await composeLibp2p({
+    privateKey: await loadIdentity(memoryRecords()),
+    datastore: new MemoryDatastore(),
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    announce: [],
+    routing: 'none',
+    dialMs: PATIENT.dialMs,
+    policy: createPolicy('any')
+  })
+  await node.start()
+  running.push(node)
+  return node
+}
+
+/** Stops every node of {@link startNode} and {@link startLibp2p}. */
 export async function stopNodes(): Promise<void> {
   await Promise.all(running.splice(0).map((node) => node.stop()))
 }
