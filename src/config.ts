@@ -226,7 +226,7 @@ export const SETTINGS: readonly Setting[] = [
     'maxPeerRequests',
     'NUMBER',
     '128',
-    'requests of peers for blocks and CARs that are answered at a time; more are told to come back',
+    'requests of peers for blocks and CARs that are answered at a time, of one IP address about half as many; more are told to come back',
     count
   ),
   row(

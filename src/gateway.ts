@@ -181,6 +181,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const terms = {
       up: limits.up,
       seats: createSeats(config.maxPeerRequests),
+      idleMs: config.idleTimeout,
       fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
     }
     const app = createApp({
@@ -206,7 +207,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       (await listen(trustless, {
         ...config.seedListen,
         ...waits,
-        maxConnections: config.maxPeers
+        maxConnections: config.maxPeers,
+        maxPerAddress: config.maxPeersPerAddress
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()

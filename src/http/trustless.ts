@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http'
 import Router from '@koa/router'
 import Koa, { type Context } from 'koa'
 import { CID } from 'multiformats/cid'
@@ -9,6 +8,7 @@ import type { Content } from '../registry/index.ts'
 import { errorMiddleware } from './errors.ts'
 import { createLifetimes } from './lifetime.ts'
 import { IPNS_RECORD, sendRecord } from './names.ts'
+import { createReader, PeerGone, type Reader } from './reader.ts'
 import { queryOf } from './request.ts'
 import { type Route, route } from './routes.ts'
 import { formatOf } from './trustless-format.ts'
@@ -27,7 +27,12 @@ export interface PeerTerms {
   readonly seats?: Seats
   /** How long what isn't here may be looked for elsewhere, in milliseconds; not at all unless given. */
   readonly fetchMs?: number
+  /** How long one may take nothing of an answer, in milliseconds; see {@link createReader}. */
+  readonly idleMs?: number
 }
+
+/** How long one may take nothing where the terms don't say it, in milliseconds. */
+const IDLE_MS = 60_000
 
 const FREE: PeerTerms = { up: NO_LIMITS.up }
 
@@ -42,7 +47,8 @@ export function trustlessRoutes(content: Content, terms: PeerTerms = FREE): read
     takeSeat(ctx, terms.seats)
     const cached = terms.fetchMs === undefined || ctx.get('Cache-Control').includes('only-if-cached')
     const fetch = cached ? undefined : AbortSignal.any([signal, AbortSignal.timeout(terms.fetchMs)])
-    await serve(ctx, content, { up: terms.up, signal, fetch })
+    const reader = createReader(ctx.res, terms.idleMs ?? IDLE_MS)
+    await serve(ctx, content, { up: terms.up, signal, fetch, reader })
   }
   return [
     route(
@@ -83,14 +89,19 @@ export function createTrustlessApp(options: {
   return app
 }
 
-/** One who finds no seat is told when to come back. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
+/** One who finds no seat, or has its share of them, is told when to come back. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 function takeSeat(ctx: Context, seats: Seats | undefined): void {
   if (seats === undefined) return
-  const leave = seats.enter()
+  // a port for both families says it of IPv4 in the words of IPv6
+  const leave = seats.enter(ctx.ip.replace(/^::ffff:/, ''))
   if (leave === undefined) {
-    throw new RegistryError('UNAVAILABLE', 'this gateway serves as many peers as it may; come back soon', {
-      headers: { 'Retry-After': String(seats.retryAfter) }
-    })
+    throw new RegistryError(
+      'UNAVAILABLE',
+      'this gateway serves as many requests as it may, or as one address may have; come back soon',
+      {
+        headers: { 'Retry-After': String(seats.retryAfter) }
+      }
+    )
   }
   ctx.res.once('close', leave)
 }
@@ -108,14 +119,15 @@ async function ipns({ ctx }: { ctx: Context }, content: Content): Promise<void> 
   sendRecord(ctx, name, await content.record?.(name))
 }
 
-/** How a request is served: its end, how fast, and until when what isn't here may be fetched for it. */
+/** How a request is served: its end, how fast, until when what isn't here may be fetched for it, and to whom. */
 interface Service {
   readonly up: Limiter
   readonly signal: AbortSignal
   readonly fetch: AbortSignal | undefined
+  readonly reader: Reader
 }
 
-async function serve(ctx: Context, content: Content, { up, signal, fetch }: Service): Promise<void> {
+async function serve(ctx: Context, content: Content, { up, signal, fetch, reader }: Service): Promise<void> {
   const root = parseCid(String(ctx['params']?.cid ?? ''))
   const path = String(ctx['params']?.path ?? '')
     .split('/')
@@ -150,9 +162,12 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch }: Serv
   }
   if (format === 'raw') {
     const block = await content.block(target, fetch)
-    if (ctx.method !== 'HEAD') await up.take(block.length, signal)
-    ctx.body = Buffer.from(block.buffer, block.byteOffset, block.byteLength)
+    ctx.status = 200
     ctx.set('Content-Type', RAW)
+    ctx.length = block.length
+    if (ctx.method === 'HEAD') return
+    await up.take(block.length, signal)
+    await send(ctx, reader, [block])
     return
   }
   ctx.status = 200
@@ -161,10 +176,7 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch }: Serv
   // with its length, a CAR needs no framing of its chunks, and its reader knows where the next block will be
   const size = await content.carSize(request)
   if (size !== undefined) ctx.length = size
-  if (ctx.method === 'HEAD') return
-  ctx.respond = false
-  const car = content.car(request, fetch)
-  await send(ctx.res, metered(car, up, signal))
+  if (ctx.method !== 'HEAD') await send(ctx, reader, metered(content.car(request, fetch), up, signal))
 }
 
 /**
@@ -172,22 +184,18 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch }: Serv
  * memory again then, and a slow peer holds no more than that. A CAR that breaks off must not look like one
  * that ends, so its connection is cut.
  */
-async function send(answer: ServerResponse, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-  const gone = new Error('the peer went away')
-  let drop = () => {}
-  answer.once('close', () => drop())
+async function send(
+  ctx: Context,
+  reader: Reader,
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+): Promise<void> {
+  ctx.respond = false
   try {
-    for await (const chunk of chunks) {
-      if (answer.destroyed) throw gone
-      await new Promise<void>((resolve, reject) => {
-        drop = () => reject(gone)
-        answer.write(chunk, (error) => (error == null ? resolve() : reject(error)))
-      })
-    }
-    answer.end()
+    for await (const chunk of chunks) await reader.write(chunk)
+    ctx.res.end()
   } catch (error) {
-    answer.destroy()
-    if (error !== gone) throw error
+    ctx.res.destroy()
+    if (!(error instanceof PeerGone)) throw error
   }
 }
 

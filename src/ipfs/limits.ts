@@ -110,25 +110,37 @@ async function* paced(
 
 /** Seats for those who are served at the same time. */
 export interface Seats {
-  /** Takes a seat; `undefined` when none is free. Whoever has it calls what is returned when done, once. */
-  enter(): (() => void) | undefined
+  /**
+   * Takes a seat; `undefined` when none is free, or `address` has its share. Whoever has it calls what is returned
+   * when done, once.
+   */
+  enter(address: string): (() => void) | undefined
   /** How long, in seconds, one who found none had better wait before it asks again. */
   readonly retryAfter: number
 }
 
-/** Makes {@link Seats}. */
+/**
+ * Makes {@link Seats}. An address may have as many as are free: one alone gets half of them, the next one half of
+ * what is left, and so on, so that nobody takes all of them.
+ */
 export function createSeats(max: number): Seats {
-  let taken = 0
+  let free = max
+  const held = new Map<string, number>()
   return {
     retryAfter: 1,
-    enter() {
-      if (taken >= max) return undefined
-      taken++
+    enter(address) {
+      const own = held.get(address) ?? 0
+      if (free === 0 || own > free) return undefined
+      free--
+      held.set(address, own + 1)
       let left = false
       return () => {
         if (left) return
         left = true
-        taken--
+        free++
+        const rest = (held.get(address) ?? 0) - 1
+        if (rest > 0) held.set(address, rest)
+        else held.delete(address)
       }
     }
   }

@@ -76,6 +76,20 @@ describe('the terms on which peers are served', () => {
     assert.ok((await car(url)) > bytes.length)
   })
 
+  it('one address never has all the seats', async () => {
+    const url = await serve({ seats: createSeats(3) })
+    const from = (localAddress: string) =>
+      new Promise<IncomingMessage>((resolve, reject) => {
+        get(`${url}?format=car`, { localAddress, agent: false }, resolve).on('error', reject)
+      })
+    for (const status of [200, 200, 503]) {
+      const answer = await from('127.0.0.1')
+      answer.pause()
+      assert.equal(answer.statusCode, status)
+    }
+    assert.equal((await from('127.0.0.2')).statusCode, 200)
+  })
+
   it('all who are served share one rate', async () => {
     const url = await serve({ up: createLimiter(4_000_000) })
     const begun = performance.now()

@@ -1,13 +1,55 @@
-/** What peers do with streams; what clients do with connections is in `connections.spec.ts`. */
+/** What peers do with connections and streams; what clients do with connections is in `connections.spec.ts`. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Stream } from '@libp2p/interface'
 import Koa from 'koa'
-import { peerServer } from '../../src/http/server.ts'
+import { listen, peerServer } from '../../src/http/server.ts'
 import { HTTP_PROTOCOL, serveHttp } from '../../src/ipfs/http-stream.ts'
 import { createLog } from '../../src/log.ts'
 import { startLibp2p, stopNodes } from '../support/ipfs-nodes.ts'
+
+describe('the server for peers', () => {
+  it('closes connections beyond those that one address may have, and takes others when some have gone', async () => {
+    const app = new Koa()
+    app.use((ctx) => {
+      ctx.body = 'an answer'
+    })
+    const server = await listen(app, {
+      host: '127.0.0.1',
+      port: 0,
+      idleMs: 20_000,
+      maxPerAddress: 2,
+      log: createLog('silent')
+    })
+    const sockets: Socket[] = []
+    /** What a connection from there is answered. */
+    const answer = (localAddress: string) =>
+      new Promise<string>((resolve) => {
+        const socket = connect({ host: '127.0.0.1', port: server.port, localAddress })
+        sockets.push(socket)
+        socket.on('data', (data) => resolve(String(data)))
+        socket.on('error', () => {})
+        socket.on('close', () => resolve('closed'))
+        socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+      })
+    try {
+      assert.match(await answer('127.0.0.1'), /^HTTP\/1.1 200/)
+      assert.match(await answer('127.0.0.1'), /^HTTP\/1.1 200/)
+      assert.equal(await answer('127.0.0.1'), 'closed')
+      assert.match(await answer('127.0.0.2'), /^HTTP\/1.1 200/)
+      sockets[0]?.destroy()
+      // the server hears of that a moment later
+      let said = 'closed'
+      for (let i = 0; i < 500 && said === 'closed'; i++) said = await answer('127.0.0.1')
+      assert.match(said, /^HTTP\/1.1 200/)
+    } finally {
+      for (const socket of sockets) socket.destroy()
+      await server.stop(0)
+    }
+  })
+})
 
 describe('the server for streams that peers open', () => {
   let stop: () => Promise<void>

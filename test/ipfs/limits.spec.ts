@@ -53,13 +53,30 @@ describe('ipfs: limits', () => {
 
   it('seat as many as there are seats, and one more when one has left', () => {
     const seats = createSeats(2)
-    const leave = seats.enter()
+    const leave = seats.enter('a')
     assert.ok(leave)
-    assert.ok(seats.enter())
-    assert.equal(seats.enter(), undefined)
+    assert.ok(seats.enter('b'))
+    assert.equal(seats.enter('c'), undefined)
     leave()
     leave()
-    assert.ok(seats.enter())
-    assert.equal(seats.enter(), undefined)
+    assert.ok(seats.enter('c'))
+    assert.equal(seats.enter('d'), undefined)
+  })
+
+  it('seat half as many of one address, and always another one', () => {
+    const seats = createSeats(128)
+    const fill = (address: string) => {
+      const leaves: (() => void)[] = []
+      for (let leave = seats.enter(address); leave !== undefined; leave = seats.enter(address))
+        leaves.push(leave)
+      return leaves
+    }
+    const first = fill('192.0.2.1')
+    assert.equal(first.length, 65)
+    assert.equal(fill('192.0.2.2').length, 32)
+    assert.ok(seats.enter('192.0.2.3'))
+    for (const leave of first) leave()
+    assert.ok(fill('192.0.2.1').length > 32)
+    assert.ok(createSeats(1).enter('192.0.2.1'))
   })
 })
