@@ -87,10 +87,9 @@ export class StreamSocket extends Duplex {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     clearTimeout(this.#timer)
     // what was ended in order has been flushed; anything else is broken off, so that the other side knows
-    if (error !== null || !this.writableFinished) {
-      if (this.#silent && this.#isSent()) this.#part()
-      else this.#stream.abort(error ?? new Error('the socket was closed'))
-    }
+    const inOrder = this.writableFinished || (this.#silent && this.#isSent())
+    if (error === null && inOrder) this.#part()
+    else this.#stream.abort(error ?? new Error('the socket was closed'))
     done(error)
   }
 
@@ -145,12 +144,17 @@ export class StreamSocket extends Duplex {
     return this.writableLength === 0 && this.#stream.writeBufferLength === 0
   }
 
-  /** Closes a silent stream so that the other side can still read what is on its way, as TCP does; it gets as long again. */
+  /**
+   * Closes the stream so that the other side can still read what is on its way, as TCP does. Where there is a time
+   * limit it has as long again to close its own side, and loses the stream then.
+   */
   #part(): void {
     const stream = this.#stream
-    const cut = () => stream.abort(new Error('nothing moved on the stream'))
-    const late = setTimeout(cut, this.#idleMs).unref()
-    stream.addEventListener('close', () => clearTimeout(late), { once: true })
+    const cut = () => stream.abort(new Error('the stream was not closed by the other side'))
+    if (this.#idleMs > 0 && stream.status === 'open') {
+      const late = setTimeout(cut, this.#idleMs).unref()
+      stream.addEventListener('close', () => clearTimeout(late), { once: true })
+    }
     stream.close().catch(cut)
   }
 

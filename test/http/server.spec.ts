@@ -88,10 +88,12 @@ describe('the server for streams that peers open', () => {
   ]) {
     it(`time out on a request that ${what}`, async () => {
       const stream = await open()
+      const closed = once(stream, 'close')
       const text = textOf(stream)
       // the other side hears of a stream with its first bytes
       stream.send(Buffer.from(bytes === '' ? '\r\n' : (bytes ?? '')))
       assert.match(await text, /^HTTP\/1.1 408 [^]*REQUEST_TIMEOUT/)
+      await closed
     })
   }
 

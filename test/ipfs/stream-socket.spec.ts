@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mock } from 'node:test'
 import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -102,6 +103,17 @@ describe('ipfs: a stream as a socket', () => {
       assert.equal(stream.writeStatus, 'closed')
       assert.equal(stream.aborted, undefined)
       // one that never closes its side has had its time
+      mock.timers.tick(1000)
+      assert.ok(stream.aborted)
+    })
+
+    it('ends a stream that the other side leaves open after an answer that was ended', async () => {
+      const { stream, socket } = socketFrom()
+      socket.setTimeout(1000)
+      socket.end()
+      await once(socket, 'finish')
+      socket.destroy()
+      assert.equal(stream.aborted, undefined)
       mock.timers.tick(1000)
       assert.ok(stream.aborted)
     })
