@@ -6,6 +6,8 @@ import type { Publisher, RecordChange } from './publish.ts'
 const MAX_OUTPUT = 2000
 // A program that doesn't end when asked to is killed after so long (ms).
 const GRACE_MS = 2000
+// What a program said before its end is read within so long (ms); what it left running may hold the pipes for ever.
+const OUTPUT_MS = 500
 
 /** What a program gets in its environment, beside that of the gateway. */
 export function environmentOf(
@@ -31,7 +33,8 @@ export function environmentOf(
 
 /**
  * Publishes by a program of the operator's: `command` is run by the shell, with the values as `PUBLISH_…` in
- * its environment, and is killed at the deadline with all that it started.
+ * its environment. Its own end decides, not that of what it leaves running: what is in its process group is
+ * killed then, and at the deadline; what has left the group is not waited for.
  *
  * @param options.folder where it runs
  * @param options.timeoutMs how long it may take
@@ -71,7 +74,7 @@ function run(
     })
     let output = ''
     let late = false
-    let force: NodeJS.Timeout | undefined
+    let timer: NodeJS.Timeout | undefined
     const kill = (name: NodeJS.Signals): void => {
       try {
         if (child.pid !== undefined) process.kill(-child.pid, name)
@@ -79,45 +82,53 @@ function run(
         if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
       }
     }
+    const after = (ms: number, next: () => void): void => {
+      clearTimeout(timer)
+      timer = setTimeout(next, ms)
+    }
+    const settle = (how: () => void): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      child.removeAllListeners('close')
+      // what left the group may hold the other ends: they keep neither the answer nor the process waiting
+      child.stdout.destroy()
+      child.stderr.destroy()
+      child.unref()
+      how()
+    }
+    const finish = (status: string): void => {
+      // what it left running in its group ends with it
+      kill('SIGKILL')
+      settle(() =>
+        signal.aborted ? reject(signal.reason as Error) : resolve({ status, output: output.trim(), late })
+      )
+    }
     const end = (): void => {
       kill('SIGTERM')
-      force ??= setTimeout(() => kill('SIGKILL'), GRACE_MS)
+      after(GRACE_MS, () => finish('signal SIGKILL'))
     }
-    const timer = setTimeout(() => {
+    after(options.timeoutMs, () => {
       late = true
       end()
-    }, options.timeoutMs)
+    })
     signal.addEventListener('abort', end, { once: true })
     const collect = (chunk: Buffer): void => {
       output = (output + chunk.toString()).slice(-MAX_OUTPUT)
     }
     child.stdout.on('data', collect)
     child.stderr.on('data', collect)
-    const done = (settle: () => void): void => {
-      clearTimeout(timer)
-      clearTimeout(force)
-      signal.removeEventListener('abort', end)
-      settle()
-    }
     child.on('error', (cause) =>
-      done(() =>
+      settle(() =>
         reject(
           new RegistryError('SOURCE_FAILED', `the command could not be started: ${reason(cause)}`, { cause })
         )
       )
     )
-    child.on('close', (code, name) => {
-      // what it left running in its group ends with it
-      kill('SIGKILL')
-      done(() => {
-        if (signal.aborted) reject(signal.reason as Error)
-        else
-          resolve({
-            status: code === null ? `signal ${name}` : `status ${code}`,
-            output: output.trim(),
-            late
-          })
-      })
+    child.on('exit', (code, name) => {
+      signal.removeEventListener('abort', end)
+      const status = code === null ? `signal ${name}` : `status ${code}`
+      after(OUTPUT_MS, () => finish(status))
+      child.on('close', () => finish(status))
     })
   })
 }
