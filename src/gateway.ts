@@ -107,6 +107,7 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
   stack.defer(() => ipfs.stop())
   const book = createIpnsBook({ records: store.records, log, now: Date.now })
   const resolver = createIpnsResolver({ ipfs, book, timeoutMs: config.dnsTimeout * NAME_SHARE, log })
+  stack.defer(() => resolver.stop())
   const discovery = createDiscovery({
     servers: config.dnsServers,
     log,

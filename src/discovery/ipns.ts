@@ -34,6 +34,7 @@ export interface IpnsResolver {
    * Where `name` leads: from the book while its record's TTL lasts, else from the gateways of `hints`, then from
    * routing services and the DHT, all under one deadline. A record with a lower sequence than one that was seen
    * before is refused, whoever gives it. When nobody answers, the last known record counts until it expires.
+   * Those who ask for the same name at once share one look, and none of them can call it off for the others.
    *
    * @param options.hints multiaddrs of peers that are said to have what the name leads to
    * @param options.fresh ask in any case
@@ -43,6 +44,8 @@ export interface IpnsResolver {
     name: string,
     options: { hints?: readonly string[]; fresh?: boolean; signal: AbortSignal }
   ): Promise<IpnsAnswer>
+  /** Calls off what is under way; afterwards nobody is asked any more. */
+  stop(): Promise<void>
 }
 
 /** @param options.timeoutMs for one name */
@@ -56,6 +59,7 @@ export function createIpnsResolver(options: {
   const { ipfs, book, log, now = Date.now } = options
   const flights = new Map<string, Promise<Kept>>()
   const failed = new Map<string, number>()
+  const stopping = new AbortController()
 
   /** Takes answers in as they come; ends soon after the first good one, or when there are no more. */
   async function gather(
@@ -103,9 +107,9 @@ export function createIpnsResolver(options: {
     for await (const { by, bytes } of ipfs.routing.records(name.cid, signal)) yield { from: by, bytes }
   }
 
-  async function ask(name: IpnsName, hints: readonly string[], signal: AbortSignal): Promise<Kept> {
+  async function ask(name: IpnsName, hints: readonly string[]): Promise<Kept> {
     const problems: string[] = []
-    const found = await within(options.timeoutMs, signal, async (limit) => {
+    const found = await within(options.timeoutMs, stopping.signal, async (limit) => {
       // both end with this look, whoever wins
       const over = new AbortController()
       const end = AbortSignal.any([limit, over.signal])
@@ -135,11 +139,12 @@ export function createIpnsResolver(options: {
   }
 
   function take(name: IpnsName, hints: readonly string[], signal: AbortSignal): Promise<Kept> {
-    const running = flights.get(name.text)
-    if (running !== undefined) return unlessAborted(running, signal)
-    const flight = ask(name, hints, signal).finally(() => flights.delete(name.text))
-    flights.set(name.text, flight)
-    return flight
+    let flight = flights.get(name.text)
+    if (flight === undefined) {
+      flight = ask(name, hints).finally(() => flights.delete(name.text))
+      flights.set(name.text, flight)
+    }
+    return unlessAborted(flight, signal)
   }
 
   const untilOf = ({ at, ttlMs, validUntil }: Kept): number =>
@@ -183,6 +188,10 @@ export function createIpnsResolver(options: {
           )
         throw error
       }
+    },
+    async stop() {
+      stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is shutting down'))
+      await Promise.allSettled(flights.values())
     }
   }
 }

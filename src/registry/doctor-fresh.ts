@@ -79,6 +79,7 @@ export async function openFresh(options: FreshOptions, stack: AsyncDisposableSta
   stack.defer(() => ipfs.stop())
   const book = createIpnsBook({ records, log, now: Date.now })
   const resolver = createIpnsResolver({ ipfs, book, timeoutMs: options.nameTimeoutMs, log })
+  stack.defer(() => resolver.stop())
   const names: NameLook[] = []
   const discovery = createDiscovery({
     servers: options.dnsServers,
