@@ -216,19 +216,20 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const control = await serveControl(controlPath(config.data), operationsOf(rooms), stopping.signal)
     stack.defer(() => control.stop())
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))
+    const addresses = (): readonly string[] => withSeed(ipfs.addresses(), seed)
     const providersOf = async (domain: string): Promise<readonly string[]> => {
-      const own = withSeed(ipfs.addresses(), seed)
+      const own = addresses()
       const others = await registry.providers(domain, AbortSignal.timeout(PROVIDERS_DEADLINE))
       return [...own, ...others.filter((address) => !address.includes(`/p2p/${ipfs.peerId}`))].slice(
         0,
         MAX_ADDRESSES
       )
     }
-    registry.publishing.announce(providersOf)
+    registry.publishing.announce(providersOf, addresses)
     registry.doctor?.listening({
       at: `${listening.host}:${listening.port}`,
       check: (signal) => isRegistry(listening, signal),
-      addresses: () => withSeed(ipfs.addresses(), seed)
+      addresses
     })
     registry.ipns?.start()
     await registry.autoPublisher.start()
@@ -236,7 +237,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     return {
       listening,
       registry,
-      addresses: () => withSeed(ipfs.addresses(), seed),
+      addresses,
       providersOf,
       stop: () => running.disposeAsync()
     }

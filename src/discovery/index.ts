@@ -5,7 +5,7 @@
 export { type Link, parseContentPath } from './dnslink.ts'
 export { createDiscovery, type Discovery, type Published } from './finder.ts'
 export type { ResolveIpns } from './follow.ts'
-export { pickProviders } from './ipfsnode.ts'
+export { MAX_PROVIDERS, pickProviders } from './ipfsnode.ts'
 export { createIpnsResolver, type IpnsAnswer, type IpnsResolver } from './ipns.ts'
 export { createIpnsBook, type IpnsBook } from './ipns-book.ts'
 export { createIpnsKeys, type DomainKey, type IpnsKeys } from './ipns-keys.ts'

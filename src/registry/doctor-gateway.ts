@@ -1,13 +1,16 @@
 import type { CID } from 'multiformats/cid'
+import { MAX_PROVIDERS } from '../discovery/index.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { looksLikeDomain } from '../oci/reference.ts'
 import type { Store } from '../store/index.ts'
+import { namingSame } from './addresses.ts'
 import { trouble } from './doctor-causes.ts'
 import type { Fresh, FreshOptions } from './doctor-fresh.ts'
 import { probeAll } from './doctor-peers.ts'
 import { askServers } from './doctor-records.ts'
 import { type Examination, rounded, StepFailed } from './doctor-steps.ts'
 import type { DoctorPart, Trouble } from './doctor-types.ts'
+import type { Publishing } from './publishing-types.ts'
 
 /** What the running gateway says of itself. */
 export interface Listening {
@@ -28,8 +31,8 @@ export interface GatewayFacts {
   readonly listening: Listening | undefined
   domains(): AsyncIterable<string>
   root(domain: string): Promise<CID | undefined>
-  /** The root that is published now. @throws {RegistryError} when that can't be found out */
-  published(domain: string, signal: AbortSignal): Promise<{ root: CID } | undefined>
+  /** What is published now. @throws {RegistryError} when that can't be found out */
+  readonly published: Publishing['published']
 }
 
 /** Less room than this above the reserve (bytes) is soon none: an image or two. */
@@ -161,15 +164,27 @@ async function compareOne(domain: string, facts: GatewayFacts, signal: AbortSign
     const found = await facts.published(domain, signal)
     if (found === undefined)
       return { what: domain, ok: false, says: `is at root ${root} here and not published` }
-    const same = root?.equals(found.root) === true
-    return {
-      what: domain,
-      ok: same,
-      says: same ? `root ${root}` : `is at root ${root} here, and ${found.root} is published`
-    }
+    if (root?.equals(found.root) !== true)
+      return { what: domain, ok: false, says: `is at root ${root} here, and ${found.root} is published` }
+    const wrong = addressTrouble(found, facts.listening?.addresses() ?? [])
+    return { what: domain, ok: wrong === undefined, says: wrong ?? `root ${root}` }
   } catch (error) {
     signal.throwIfAborted()
     if (!(error instanceof RegistryError)) throw error
     return { what: domain, ok: false, says: reason(error) }
   }
+}
+
+/** What is wrong with the addresses of this gateway that a domain's records name. */
+function addressTrouble(
+  { providers, byName }: { providers: readonly string[]; byName: boolean },
+  own: readonly string[]
+): string | undefined {
+  const named = namingSame(providers, own)
+  const gone = named.filter((address) => !own.includes(address))
+  if (gone.length > 0) return `is published at ${gone.join(' and ')}, where this gateway is not any more`
+  // the record of an IPNS name tells them too, and is kept in step with them
+  const wanted = byName ? [] : own.slice(0, MAX_PROVIDERS)
+  const missing = wanted.filter((address) => !named.includes(address))
+  return missing.length > 0 ? `is published without ${missing.join(' and ')}` : undefined
 }

@@ -124,7 +124,14 @@ export function createRegistry(options: {
   const links = createLinks(store.records)
   const transfers = createTransfers({ ipfs, store, log, lingerMs: settings.transferLingerMs })
   const ipns =
-    options.names && createIpns({ ...options.names, ipfs, putTimeoutMs: settings.searchMs ?? SEARCH_MS, log })
+    options.names &&
+    createIpns({
+      ...options.names,
+      ipfs,
+      addresses: () => publishing.addresses(),
+      putTimeoutMs: settings.searchMs ?? SEARCH_MS,
+      log
+    })
   const publishing = createPublishing({
     trees,
     places,
@@ -279,7 +286,7 @@ export function createRegistry(options: {
           reserve: options.doctor.reserve,
           domains: () => trees.domains(),
           root: (domain) => trees.root(domain),
-          published: (domain, signal) => publishing.published(domain, signal)
+          published: publishing.published
         }
       }),
     autoPublisher,

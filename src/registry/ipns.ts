@@ -4,6 +4,7 @@ import {
   type IpnsBook,
   type IpnsName,
   type IpnsResolver,
+  MAX_PROVIDERS,
   makeRecord,
   nameOfKey,
   parseContentPath,
@@ -12,6 +13,7 @@ import {
 import type { Ipfs } from '../ipfs/index.ts'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { namingSame, sameAddresses } from './addresses.ts'
 import type { PublishByIpns } from './publishing-types.ts'
 
 /** How often it is looked whether a record has to be signed or given away again, in milliseconds. */
@@ -48,13 +50,15 @@ export interface Ipns extends PublishByIpns {
 
 /**
  * @param options.folder of the keys
+ * @param options.addresses the gateway's own, as they are now
  * @param options.lifetimeMs how long a signed record holds; it is signed again when half of that has passed
  */
 export function createIpns(options: {
   folder: string
   ipfs: Pick<Ipfs, 'routing'>
   book: IpnsBook
-  resolver: IpnsResolver
+  resolver: Pick<IpnsResolver, 'resolve'>
+  addresses: () => Promise<readonly string[]>
   lifetimeMs: number
   putTimeoutMs: number
   log: Log
@@ -105,15 +109,35 @@ export function createIpns(options: {
     return taken ? [] : problems
   }
 
-  /** Signs again what is half way to its end, and gives away again what is due. */
+  /** The peers to name from now on: where this gateway is among them, at the addresses that it has now. */
+  async function providersOf({ retired }: DomainKey, known: readonly string[]): Promise<readonly string[]> {
+    const own = (await options.addresses()).slice(0, MAX_PROVIDERS)
+    const named = namingSame(known, own)
+    if (retired || named.length === 0 || sameAddresses(named, own)) return known
+    const others = known.filter((address) => !named.includes(address))
+    return [...own, ...others].slice(0, MAX_PROVIDERS)
+  }
+
+  /** Signs again what is half way to its end or names addresses of the past, and gives away again what is due. */
   async function renew(): Promise<void> {
     for (const key of await keys.list()) {
       const name = nameOfKey(key.key)
       // one that ran out while this gateway was off is signed again too: the key is the word that counts
-      const known = await book.last(name)
+      let known = await book.last(name)
       if (known === undefined) continue
-      const due = known.validUntil - now() < lifetimeMs / 2
-      const bytes = due ? await sign(key, known.value, known.providers, known.ttlMs) : known.bytes
+      let providers = await providersOf(key, known.providers)
+      if (providers !== known.providers) {
+        // it gets a new number: what others published by this key since must not be hidden by it
+        const how = { hints: known.providers, fresh: true, signal: stopping.signal }
+        await resolver.resolve(name.text, how).catch((error: unknown) => {
+          stopping.signal.throwIfAborted()
+          log.debug({ name: name.text, cause: reason(error) }, 'nobody knows a newer IPNS record')
+        })
+        known = (await book.last(name)) ?? known
+        providers = await providersOf(key, known.providers)
+      }
+      const due = providers !== known.providers || known.validUntil - now() < lifetimeMs / 2
+      const bytes = due ? await sign(key, known.value, providers, known.ttlMs) : known.bytes
       if (due || now() - (given.get(name.text) ?? 0) >= GIVE_EVERY_MS)
         await give(name, bytes, stopping.signal)
     }

@@ -1,6 +1,7 @@
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { sameAddresses } from './addresses.ts'
 import type { Publishing, PublishReport } from './publishing-types.ts'
 
 /** What came of an attempt that nobody asked for. */
@@ -12,9 +13,9 @@ export type AutoOutcome =
       readonly retryMs?: number
     }
 
-/** Publishes domains by itself after pushes. */
+/** Publishes domains by itself after pushes, and when the gateway's addresses change. */
 export interface AutoPublisher {
-  /** Begins, with what was pushed while nobody was there to publish it. */
+  /** Begins, with what was pushed while nobody was there to publish it, or was published at other addresses. */
   start(): Promise<void>
   /** Called with the outcome of every attempt that changed, or failed to change, what is published. */
   onOutcome(listener: (outcome: AutoOutcome) => void): void
@@ -25,6 +26,9 @@ export interface AutoPublisher {
 // After a failure it is tried again after so long (ms), then twice as long, and so on.
 const RETRY_MS = 1000
 const MAX_RETRY_MS = 300_000
+
+// The gateway's addresses are looked at this often (ms): interfaces and relays come and go.
+const LOOK_EVERY_MS = 60_000
 
 // Pushes that follow each other put publishing off at most this many times the quiet time.
 const MAX_PATIENCE = 12
@@ -44,7 +48,7 @@ interface Domain {
  * @param options.afterMs how long a domain must be quiet
  */
 export function createAutoPublisher(options: {
-  publishing: Pick<Publishing, 'publish' | 'state'>
+  publishing: Pick<Publishing, 'publish' | 'state' | 'addresses'>
   domains: Iterable<string>
   root: (domain: string) => Promise<CID | undefined>
   onRoot: (listener: (domain: string, root: CID) => void) => void
@@ -58,6 +62,9 @@ export function createAutoPublisher(options: {
   const listeners: ((outcome: AutoOutcome) => void)[] = []
   const stopping = new AbortController()
   let started = false
+  let addresses: readonly string[] = []
+  let timer: NodeJS.Timeout | undefined
+  let looking: Promise<void> = Promise.resolve()
 
   const tell = (outcome: AutoOutcome): void => {
     for (const listener of listeners) listener(outcome)
@@ -110,6 +117,22 @@ export function createAutoPublisher(options: {
     }
   }
 
+  /** Whether the published root is another one, or was published at other addresses. */
+  async function isBehind(name: string): Promise<boolean> {
+    const root = await options.root(name)
+    if (root === undefined) return false
+    const { published } = await publishing.state(name)
+    return published?.root !== root.toString() || !sameAddresses(published.addresses ?? [], addresses)
+  }
+
+  /** Publishes again what names addresses that are not ours any more: once, however that ends. */
+  async function look(): Promise<void> {
+    const before = addresses
+    addresses = await publishing.addresses()
+    if (sameAddresses(before, addresses)) return
+    for (const [name, domain] of domains) if (await isBehind(name)) changed(name, domain)
+  }
+
   options.onRoot((name) => {
     const domain = domains.get(name)
     if (started && domain !== undefined) changed(name, domain)
@@ -118,17 +141,21 @@ export function createAutoPublisher(options: {
   return {
     async start() {
       started = true
-      for (const [name, domain] of domains) {
-        const root = await options.root(name)
-        if (root === undefined) continue
-        const { published } = await publishing.state(name)
-        if (published?.root !== root.toString()) changed(name, domain)
-      }
+      addresses = await publishing.addresses()
+      for (const [name, domain] of domains) if (await isBehind(name)) changed(name, domain)
+      timer = setInterval(() => {
+        looking = look().catch((error: unknown) =>
+          log.error({ cause: reason(error) }, 'could not look whether the addresses have changed')
+        )
+      }, LOOK_EVERY_MS)
+      timer.unref()
     },
     onOutcome: (listener) => void listeners.push(listener),
     async stop() {
       stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping'))
-      for (const { timer } of domains.values()) clearTimeout(timer)
+      clearInterval(timer)
+      await looking
+      for (const domain of domains.values()) clearTimeout(domain.timer)
       await Promise.allSettled([...domains.values()].flatMap(({ running }) => running ?? []))
     }
   }

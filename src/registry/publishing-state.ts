@@ -4,7 +4,13 @@ import type { Records } from '../store/index.ts'
 /** What is kept of a domain's publishing. */
 export interface PublishState {
   /** The root that this gateway published last, by itself or as a command. */
-  readonly published?: { readonly root: string; readonly at: string; readonly via: string }
+  readonly published?: {
+    readonly root: string
+    readonly at: string
+    readonly via: string
+    /** The gateway's own multiaddrs at that time; not there where an older version published. */
+    readonly addresses?: readonly string[]
+  }
   /**
    * The newest root known to have been published and to be part of this tree's past: what was made here since,
    * and what others published since, both descend from it.
@@ -15,7 +21,7 @@ export interface PublishState {
 /** Keeps {@link PublishState} in records `publish/<domain>`. */
 export interface PublishStates {
   get(domain: string): Promise<PublishState>
-  published(domain: string, root: CID, via: string): Promise<void>
+  published(domain: string, root: CID, via: string, addresses: readonly string[]): Promise<void>
   /** A published root was seen that this tree descends from. */
   common(domain: string, root: CID): Promise<void>
   commonOf(domain: string): Promise<CID | undefined>
@@ -46,8 +52,8 @@ export function createPublishStates(records: Pick<Records, 'get' | 'put'>): Publ
 
   return {
     get,
-    async published(domain, root, via) {
-      const published = { root: root.toString(), at: new Date().toISOString(), via }
+    async published(domain, root, via, addresses) {
+      const published = { root: root.toString(), at: new Date().toISOString(), via, addresses }
       await write(key(domain), { ...(await get(domain)), published, common: root.toString() })
     },
     async common(domain, root) {

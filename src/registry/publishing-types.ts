@@ -83,6 +83,15 @@ export interface PublishByIpns {
   current(name: string, hints: readonly string[], signal: AbortSignal): Promise<CID | undefined>
 }
 
+/** What a domain publishes, as its records say it now. */
+export interface PublishedNow {
+  readonly root: CID
+  /** The peers that its `ipfsnode=` records name. */
+  readonly providers: readonly string[]
+  /** Whether the root is published by an IPNS name, whose record names peers too. */
+  readonly byName: boolean
+}
+
 /** Makes a domain's current root its published one. */
 export interface Publishing {
   /**
@@ -92,18 +101,17 @@ export interface Publishing {
    *   published root isn't part of this tree's past, or a server refuses; SOURCE_FAILED and SOURCE_TIMEOUT
    */
   publish(request: PublishRequest, options: { signal: AbortSignal; report: Report }): Promise<PublishReport>
-  /** The root that is published now, past every cache, and the peers that are named for it. */
-  published(
-    domain: string,
-    signal: AbortSignal
-  ): Promise<{ root: CID; providers: readonly string[] } | undefined>
+  /** What is published now, past every cache. */
+  published(domain: string, signal: AbortSignal): Promise<PublishedNow | undefined>
   /** The newest root known to have been published and to be part of this tree's past. */
   common(domain: string): Promise<CID | undefined>
   noteCommon(domain: string, root: CID): Promise<void>
   /** What was published last. */
   state(domain: string): Promise<PublishState>
-  /** Where the domain's multiaddrs come from once the gateway listens. */
-  announce(addresses: (domain: string) => Promise<readonly string[]>): void
+  /** Where the multiaddrs come from once the gateway listens: those to publish for a domain, and the gateway's own. */
+  announce(addresses: (domain: string) => Promise<readonly string[]>, own: () => readonly string[]): void
+  /** The gateway's own multiaddrs; those of when it last ran for a command that works alone. */
+  addresses(): Promise<readonly string[]>
   /** Called with every root that was published. */
   onPublished(listener: (domain: string, root: CID) => void): void
 }

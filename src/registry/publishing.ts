@@ -64,15 +64,18 @@ export function createPublishing(options: {
     }
   }
   let announced: ((domain: string) => Promise<readonly string[]>) | undefined
+  let listed = options.addresses
 
   async function addressesOf(domain: string): Promise<readonly string[]> {
-    if (announced !== undefined) {
-      const addresses = await announced(domain)
-      await states.setAddresses(addresses)
-      return addresses
-    }
-    const own = options.addresses()
-    return own.length > 0 ? own : states.addresses()
+    if (announced === undefined) return own()
+    const addresses = await announced(domain)
+    await states.setAddresses(addresses)
+    return addresses
+  }
+
+  async function own(): Promise<readonly string[]> {
+    const addresses = listed()
+    return addresses.length > 0 || announced !== undefined ? addresses : states.addresses()
   }
 
   function wayOf({ domain, publisher }: PublishRequest): {
@@ -154,6 +157,7 @@ export function createPublishing(options: {
     const byIpns = request.ipns ?? setting?.options['ipns'] === 'yes'
     if (byIpns && ipns === undefined) throw new RegistryError('UNSUPPORTED', 'IPNS is not available here')
     const name = byIpns ? await ipns?.name(domain) : undefined
+    const listedNow = await own()
     const addresses = await addressesOf(domain)
     const ttl = request.ttl ?? Number(setting?.options['ttl'] ?? PUBLISH_TTL)
     const records = formatRecords({ domain, root, addresses, ttl, ipns: name })
@@ -214,7 +218,7 @@ export function createPublishing(options: {
 
     const via = by?.what ?? (byIpns ? 'an IPNS record' : undefined)
     if (outcome !== 'printed') {
-      await states.published(domain, root, via ?? 'hand')
+      await states.published(domain, root, via ?? 'hand', listedNow)
       for (const listener of listeners) listener(domain, root)
     }
     const servers =
@@ -257,14 +261,16 @@ export function createPublishing(options: {
       )
       const found = linkIn(domain, sets)
       const root = found && (await rootOf(domain, found.link, providers, signal))
-      return root && { root, providers }
+      return root && { root, providers, byName: found.link.kind === 'key' }
     },
     common: (domain) => states.commonOf(domain),
     noteCommon: (domain, root) => states.common(domain, root),
     state: (domain) => states.get(domain),
-    announce(addresses) {
+    announce(addresses, current) {
       announced = addresses
+      listed = current
     },
+    addresses: own,
     onPublished: (listener) => void listeners.push(listener)
   }
 }

@@ -425,6 +425,22 @@ describe('doctor of the gateway itself', () => {
     assert.equal(stepOf(await examine(server), 'published').state, 'ok')
   })
 
+  it('says which domains are published at addresses that the gateway has not', async () => {
+    const [own] = server.addresses()
+    const gone = own?.replace(/\/tcp\/\d+/, '/tcp/1') ?? assert.fail('it has no address')
+    const others = `/ip4/192.0.2.1/tcp/4001/p2p/${NOBODY}`
+    server.dns.setTxt('own.example.org', [`ipfsnode=${JSON.stringify([gone, own, others])}`])
+    const { state, trouble } = stepOf(await examine(server), 'published')
+    assert.deepEqual([state, trouble?.cause], ['warning', 'not-published'])
+    assert.equal(trouble?.why, `own.example.org: is published at ${gone}, where this gateway is not any more`)
+    assert.equal(trouble?.remedy, 'seaway publish own.example.org')
+    server.dns.setTxt('own.example.org', [`ipfsnode=${JSON.stringify([others])}`])
+    const without = stepOf(await examine(server), 'published').trouble
+    assert.equal(without?.why, `own.example.org: is published without ${own}`)
+    await server.publish('own.example.org')
+    assert.equal(stepOf(await examine(server), 'published').state, 'ok')
+  })
+
   it('fails when nobody can reach it', async () => {
     server.registry.doctor?.listening({
       at: server.host,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { privateKeyFromProtobuf } from '@libp2p/crypto/keys'
 import type { CID } from 'multiformats/cid'
 import {
   createIpnsBook,
@@ -21,6 +22,8 @@ import { tempFolder } from '../support/temp.ts'
 
 const DOMAIN = 'ships.example'
 const ADDRESS = '/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWQ7ijcbCSmYXyrsPmVGZbmHMvM7gMRRiiRURXjqYdxM3x'
+const MOVED = ADDRESS.replace('4001', '4002')
+const OTHER = '/ip4/192.0.2.1/tcp/4001/p2p/12D3KooWGRUfSTiwzQfJGhnxkZAGxVNqyGFzmmwwmHaqVpYGSUvA'
 const HOUR = 3_600_000
 const LIFETIME = 48 * HOUR
 
@@ -38,6 +41,8 @@ describe('IPNS names of domains', () => {
   /** What the network has, by name. */
   let network: Map<string, Uint8Array>
   let book: IpnsBook
+  /** The gateway's own. */
+  let addresses: string[]
   let ipns: Ipns
 
   after(() => folder.remove())
@@ -64,6 +69,7 @@ describe('IPNS names of domains', () => {
       ipfs,
       book,
       resolver,
+      addresses: async () => addresses,
       lifetimeMs: LIFETIME,
       putTimeoutMs: 2000,
       log,
@@ -79,6 +85,7 @@ describe('IPNS names of domains', () => {
     given = []
     services = { dht: undefined }
     network = new Map()
+    addresses = [ADDRESS]
     book = createIpnsBook({ records: memoryRecords(), log, now: () => now })
     ipns = open(keys)
   })
@@ -86,11 +93,12 @@ describe('IPNS names of domains', () => {
 
   const publish = (n: number, addresses = [ADDRESS]) =>
     ipns.publish(DOMAIN, rootOf(n), addresses, { ttlMs: 60_000, signal })
-  /** What a start gives away, when it is through with it. */
-  async function renewed(): Promise<typeof given> {
+  /** What a start gives away, when it is through with it, or has given so many. */
+  async function renewed(count = 0): Promise<typeof given> {
     given = []
     ipns = open(keys)
     ipns.start()
+    while (given.length < count) await new Promise((resolve) => setImmediate(resolve))
     await ipns.stop()
     return given
   }
@@ -157,6 +165,46 @@ describe('IPNS names of domains', () => {
     const [fresh] = await renewed()
     assert.equal(fresh?.value, `/ipfs/${rootOf(1)}`)
     assert.ok((fresh?.validUntil ?? 0) > now)
+  })
+
+  /** The addresses that the domain's record names now. */
+  const named = async (name: string): Promise<readonly string[]> => {
+    const { bytes } = (await ipns.record(name)) ?? assert.fail('there is no record')
+    return (await readRecord(parseIpnsName(name) ?? assert.fail(), bytes, now)).providers
+  }
+
+  it('are signed again when this gateway has other addresses than they name', async () => {
+    await publish(1, [ADDRESS, OTHER])
+    addresses = [MOVED]
+    const [fresh] = await renewed(1)
+    assert.deepEqual([fresh?.value, fresh?.sequence], [`/ipfs/${rootOf(1)}`, 1n])
+    assert.deepEqual(await named(await ipns.name(DOMAIN)), [MOVED, OTHER])
+    assert.equal((await renewed(1))[0]?.sequence, 1n, 'once')
+  })
+
+  it('are not signed for addresses where they do not name this gateway, or are retired', async () => {
+    await publish(1, [OTHER])
+    const { old } = await ipns.rotateKey(DOMAIN, signal)
+    addresses = [MOVED]
+    await renewed(2)
+    assert.deepEqual(await named(await ipns.name(DOMAIN)), [OTHER])
+    await publish(2, [ADDRESS])
+    await ipns.rotateKey(DOMAIN, signal)
+    await renewed(3)
+    assert.deepEqual(await named(await ipns.name(DOMAIN)), [MOVED])
+    assert.deepEqual(await named(old.name), [OTHER])
+  })
+
+  it('do not go back to an older root for new addresses', async () => {
+    await publish(1)
+    const name = await ipns.name(DOMAIN)
+    const key = privateKeyFromProtobuf(Buffer.from((await ipns.exportKey(DOMAIN, 'libp2p')).key, 'base64'))
+    const theirs = { value: `/ipfs/${rootOf(7)}`, sequence: 5n, lifetimeMs: LIFETIME, ttlMs: 1000, now }
+    network.set(name, await makeRecord(key, { ...theirs, providers: [ADDRESS, OTHER] }))
+    addresses = [MOVED]
+    const [fresh] = await renewed(1)
+    assert.deepEqual([fresh?.value, fresh?.sequence], [`/ipfs/${rootOf(7)}`, 6n])
+    assert.deepEqual(await named(name), [MOVED, OTHER])
   })
 
   it('are not given away at a start that has no record of them', async () => {
@@ -237,7 +285,6 @@ describe('IPNS names of domains', () => {
     const [a, b] = ['a.example', 'b.example']
     const names = new Map<string, string>()
     for (const domain of [a, b]) names.set(domain, await ipns.name(domain))
-    const { privateKeyFromProtobuf } = await import('@libp2p/crypto/keys')
     for (const [from, to] of [
       [a, b],
       [b, a]

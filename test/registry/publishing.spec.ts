@@ -139,7 +139,8 @@ describe('publishing a root', () => {
     assert.deepEqual([report.outcome, report.before], ['published', BEFORE.toString()])
     assert.equal(await called(), `${OURS} after ${BEFORE}\n`)
     assert.deepEqual(heard, [`${DOMAIN} ${OURS}`])
-    assert.equal((await publishing.state(DOMAIN)).published?.root, OURS.toString())
+    const { published } = await publishing.state(DOMAIN)
+    assert.deepEqual([published?.root, published?.addresses], [OURS.toString(), [ADDRESS]])
     assert.equal(String(await publishing.common(DOMAIN)), OURS.toString())
   })
 
@@ -202,7 +203,10 @@ describe('publishing a root', () => {
 
   it('publishes at the addresses that the gateway announces, also when it does not run', async () => {
     const own = ['/ip4/203.0.113.7/tcp/4001']
-    publishing.announce(async () => own)
+    publishing.announce(
+      async () => own,
+      () => own
+    )
     const value = (report: PublishReport) => report.records[1]?.value
     assert.equal(value(await publish()), `ipfsnode=${JSON.stringify(own)}`)
     const alone = createPublishing({
@@ -281,6 +285,9 @@ describe('publishing a root', () => {
 describe('publishing by itself', () => {
   let published: Record<string, string>
   let roots: Record<string, CID>
+  /** The gateway's addresses, and those at which it published. */
+  let addresses: string[]
+  let publishedAt: string[]
   let attempts: string[]
   let fail: unknown
   let release: (() => void) | undefined
@@ -299,12 +306,16 @@ describe('publishing by itself', () => {
           })
           if (fail !== undefined) throw fail
           published[domain] = String(roots[domain])
+          publishedAt = addresses
           return { domain, root: published[domain], outcome: 'published' } as PublishReport
         },
         state: async (domain) => {
           const one = published[domain]
-          return one === undefined ? {} : { published: { root: one, at: '', via: '' } }
-        }
+          return one === undefined
+            ? {}
+            : { published: { root: one, at: '', via: '', addresses: publishedAt } }
+        },
+        addresses: async () => addresses
       },
       domains: ['a.example', 'b.example'],
       root: async (domain) => roots[domain],
@@ -339,6 +350,7 @@ describe('publishing by itself', () => {
   beforeEach(() => {
     published = {}
     roots = { 'a.example': OURS }
+    addresses = publishedAt = [ADDRESS]
     attempts = []
     fail = release = undefined
   })
@@ -349,6 +361,40 @@ describe('publishing by itself', () => {
     const publisher = auto()
     await publisher.start()
     await publisher.until(1)
+    await publisher.stop()
+    assert.deepEqual(attempts, [`a.example ${OURS}`])
+  })
+
+  it('begins with what was published at addresses that are not its own any more', async () => {
+    published = { 'a.example': OURS.toString() }
+    addresses = [ADDRESS.replace('4001', '4002')]
+    const publisher = auto()
+    await publisher.start()
+    await publisher.until(1)
+    await publisher.stop()
+    assert.deepEqual(attempts, [`a.example ${OURS}`])
+  })
+
+  it('publishes again when its addresses change, and not when their order does', async () => {
+    mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
+    published = { 'a.example': OURS.toString() }
+    const other = ADDRESS.replace('127.0.0.1', '203.0.113.7')
+    addresses = publishedAt = [ADDRESS, other]
+    const publisher = auto(1)
+    const look = async (): Promise<void> => {
+      mock.timers.tick(60_000)
+      await turn()
+      mock.timers.tick(1)
+      await turn()
+    }
+    await publisher.start()
+    addresses = [other, ADDRESS]
+    await look()
+    assert.deepEqual(attempts, [])
+    addresses = [other]
+    await look()
+    await publisher.until(1)
+    await look()
     await publisher.stop()
     assert.deepEqual(attempts, [`a.example ${OURS}`])
   })
