@@ -94,6 +94,12 @@ function wayOf(options: Options): PublisherSetting | undefined {
   }
 }
 
+function shownBy({ agrees, differs, link }: PublishReport['servers'][number]): string {
+  if (agrees) return 'sees it'
+  if (link === undefined) return 'has no record yet'
+  return differs?.includes('dnslink=') === false ? `does not show ${differs.join()}… yet` : `shows ${link}`
+}
+
 /** The report as people read it. */
 function tableOf(report: PublishReport, request: PublishRequest): string[] {
   const { domain, root, records, servers, outcome, via, before } = report
@@ -114,10 +120,10 @@ function tableOf(report: PublishReport, request: PublishRequest): string[] {
     strings.map((part) => JSON.stringify(part)).join(' ')
   ])
   lines.push(...formatTable(['NAME', 'TYPE', 'TTL', 'VALUE'], rows, [2]).map((line) => `  ${line}`), '')
-  const seen = servers.map(({ server, agrees, link, problem, authenticated }) => [
-    server,
-    problem ?? (agrees ? 'sees it' : link === undefined ? 'has no record yet' : `shows ${link}`),
-    authenticated === true ? 'validated with DNSSEC' : ''
+  const seen = servers.map((each) => [
+    each.server,
+    each.problem ?? shownBy(each),
+    each.authenticated === true ? 'validated with DNSSEC' : ''
   ])
   if (seen.length > 0) lines.push(...formatTable(['RESOLVER', '', ''], seen).map((line) => `  ${line}`), '')
   lines.push(...report.advice.map((line) => `  ${line}`))

@@ -62,21 +62,31 @@ export function reportsOf(
   return sights.map(({ server, sets, problem, authenticated }) => {
     if (problem !== undefined) return { server, agrees: false, problem }
     const link = linkIn(domain, sets)?.text
+    const differs = changes.filter((change) => !agrees(domain, [change], sets)).map(({ prefix }) => prefix)
     const ttls = sets.flatMap(({ records }) => records.map(({ ttl }) => ttl))
     return {
       server,
-      agrees: agrees(domain, changes, sets),
+      agrees: differs.length === 0,
       authenticated,
+      ...(differs.length === 0 ? {} : { differs }),
       ...(link === undefined ? {} : { link }),
       ...(ttls.length === 0 ? {} : { ttl: Math.max(...ttls) })
     }
   })
 }
 
-function textOf({ server, link, ttl, problem }: ServerReport): string {
+function textOf({ server, link, differs, ttl, problem }: ServerReport): string {
   if (problem !== undefined) return `${server} can't be asked (${problem})`
   if (link === undefined) return `${server} has no record yet`
-  return `${server} shows ${link}${ttl === undefined ? '' : `, for up to ${ttl} s`}`
+  const left = ttl === undefined ? '' : `, for up to ${ttl} s`
+  if (differs?.includes('dnslink=') === true) return `${server} shows ${link}${left}`
+  return `${server} does not show the record ${differs?.join()}… yet${left}`
+}
+
+/** What is said where the link leads to the IPNS record, and the peers are not as they should be beside it. */
+export function peersAdvice({ name, prefix, record }: RecordChange): string {
+  const what = record === undefined ? 'names peers, but there are none' : 'is not the one above'
+  return `the record ${prefix}… at ${name} ${what}: gateways that ask no DHT find the IPNS record by it alone`
 }
 
 /** What a publisher should know about the times for which records are kept. */

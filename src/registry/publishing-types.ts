@@ -25,6 +25,8 @@ export interface ServerReport {
   readonly server: string
   /** Whether a reader finds what is to be published. */
   readonly agrees: boolean
+  /** Of which records it shows another, or none: `dnslink=`, `ipfsnode=`. */
+  readonly differs?: readonly string[]
   /** The link that it shows. */
   readonly link?: string
   /** For how many seconds it may go on showing it. */
@@ -44,7 +46,8 @@ export interface PublishReport {
   /** The root that was published before, where there was one that can be told. */
   readonly before?: string
   /**
-   * `published`: the records were changed. `unchanged`: they were right already. `printed`: they are not right,
+   * `published`: the records were changed, or that of the IPNS name which the link leads to. `unchanged`: they
+   * were right already. `printed`: they are not right,
    * and nobody but the reader can put them in.
    */
   readonly outcome: 'published' | 'unchanged' | 'printed'

@@ -22,7 +22,7 @@ import { looksLikeDomain } from '../oci/reference.ts'
 import type { Records } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import type { Places } from './places.ts'
-import { adviceOn, bestOf, type Report, reportsOf, untilSeen } from './publishing-check.ts'
+import { adviceOn, bestOf, peersAdvice, type Report, reportsOf, untilSeen } from './publishing-check.ts'
 import { createPublishStates } from './publishing-state.ts'
 import type {
   PublishByIpns,
@@ -163,10 +163,10 @@ export function createPublishing(options: {
     const records = formatRecords({ domain, root, addresses, ttl, ipns: name })
     const [link, peers] = records
     const bare = (link?.name ?? '').replace('_dnslink.', '')
-    const changes: RecordChange[] = [
-      { name: `_dnslink.${bare}`, prefix: 'dnslink=', record: link },
-      { name: bare, prefix: 'ipfsnode=', record: peers }
-    ]
+    const linking: RecordChange = { name: `_dnslink.${bare}`, prefix: 'dnslink=', record: link }
+    const naming: RecordChange = { name: bare, prefix: 'ipfsnode=', record: peers }
+    const changes = [linking, naming]
+    let awaited = changes
     const names = changes.map((change) => change.name)
     const notes: string[] = []
 
@@ -201,7 +201,15 @@ export function createPublishing(options: {
         if (signed) outcome = 'unchanged'
         break
       }
-      if (by === undefined) break
+      if (by === undefined) {
+        if (byIpns && agrees(bare, [linking], sets)) {
+          // whoever follows the link finds the root; nobody here can do more
+          outcome = 'published'
+          awaited = [linking]
+          notes.push(peersAdvice(naming))
+        }
+        break
+      }
       try {
         await by.write(changes, {
           seen: sets,
@@ -223,8 +231,8 @@ export function createPublishing(options: {
     }
     const servers =
       request.waitMs === undefined
-        ? reportsOf(bare, changes, await look(names, signal))
-        : await untilSeen(bare, changes, {
+        ? reportsOf(bare, awaited, await look(names, signal))
+        : await untilSeen(bare, awaited, {
             look: () => look(names, signal),
             waitMs: request.waitMs,
             signal,

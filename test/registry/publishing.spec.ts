@@ -201,6 +201,16 @@ describe('publishing a root', () => {
     )
   })
 
+  it('names the record that resolvers do not show', async () => {
+    inDns(`/ipfs/${OURS}`)
+    dns.setTxt(DOMAIN, ['ipfsnode=["/ip4/192.0.2.1/tcp/4001"]'])
+    await assert.rejects(
+      publish({ publisher: exec(), waitMs: 0 }),
+      refusal('SOURCE_TIMEOUT', new RegExp(`${dns.address} does not show the record ipfsnode=… yet, for`))
+    )
+    assert.deepEqual((await publish()).servers[0]?.differs, ['ipfsnode='])
+  })
+
   it('publishes at the addresses that the gateway announces, also when it does not run', async () => {
     const own = ['/ip4/203.0.113.7/tcp/4001']
     publishing.announce(
@@ -274,6 +284,24 @@ describe('publishing a root', () => {
         refusal('DENIED', /does not descend from/)
       )
       assert.deepEqual(signed, [])
+    })
+
+    it('publishes by the record alone where the link is right, and says what is missing beside it', async () => {
+      const by = make({ ipns: ipns() })
+      current = BEFORE
+      assert.equal((await publish({ ipns: true }, by)).outcome, 'printed', 'no link leads to it')
+      assert.deepEqual(heard, [])
+      inDns(`/ipns/${NAME}`)
+      for (const peers of [undefined, 'ipfsnode=["/ip4/192.0.2.1/tcp/4001"]']) {
+        if (peers !== undefined) dns.setTxt(DOMAIN, [peers])
+        const report = await publish({ ipns: true, waitMs: 0 }, by)
+        assert.deepEqual([report.outcome, report.via], ['published', 'an IPNS record'])
+        assert.match(report.advice.join(), /the record ipfsnode=… at ships\.example is not the one above/)
+        assert.equal(report.servers[0]?.agrees, true)
+        current = OURS
+      }
+      assert.equal((await by.state(DOMAIN)).published?.root, OURS.toString())
+      assert.deepEqual(heard, [`${DOMAIN} ${OURS}`, `${DOMAIN} ${OURS}`])
     })
 
     it('is refused where there is none', async () => {
