@@ -1,6 +1,7 @@
-import { randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import { isAbort, RegistryError, reason } from '../oci/errors.ts'
 import { ServerFailure, within } from './failure.ts'
+import { MAX_NAME } from './name.ts'
 import {
   isDone,
   type Publisher,
@@ -40,6 +41,18 @@ const REFUSALS: Readonly<Record<number, string>> = {
 
 /** Codes that say that a prerequisite does not hold. */
 const UNMET = new Set([3, 6, 7, 8])
+
+/** What a server shows at a name. */
+interface Shown extends RecordSet {
+  /** Where the name leads as an alias. */
+  readonly alias: string | undefined
+}
+
+/** The records of a name that were read. */
+interface ReadSet extends RecordSet {
+  /** What is shown there, where that is as a wildcard would have it. */
+  readonly shown?: Shown
+}
 
 /** How to reach a zone's primary. */
 export interface UpdateSettings {
@@ -107,20 +120,23 @@ export function createUpdatePublisher(
   async function zoneOf(server: Server, key: TsigKey, name: string, signal: AbortSignal): Promise<string> {
     if (settings.zone !== undefined) return settings.zone
     const { rcode, records } = await ask(server, key, name, TYPE.SOA, signal)
-    const soa = records.find(({ type, section }) => type === TYPE.SOA && section !== 'additional')
-    if (soa !== undefined && (name === soa.name || name.endsWith(`.${soa.name}`))) return soa.name
+    const soa = records.find(
+      ({ type, section, name: at }) =>
+        type === TYPE.SOA && section !== 'additional' && (name === at || name.endsWith(`.${at}`))
+    )
+    if (soa !== undefined) return soa.name
+    // an alias leads away from the zone that it stands in
+    const parent = name.slice(name.indexOf('.') + 1)
+    if (records.some(({ type }) => type === TYPE.CNAME) && parent.includes('.'))
+      return zoneOf(server, key, parent, signal)
     throw new RegistryError(
       'SOURCE_FAILED',
       `the name server ${server.label} has no zone that holds ${name} (it answered code ${rcode}): name its primary as server=`
     )
   }
 
-  async function readSet(
-    server: Server,
-    key: TsigKey,
-    name: string,
-    signal: AbortSignal
-  ): Promise<RecordSet> {
+  /** What the server answers for a name, be it that name's own or a wildcard's. */
+  async function answerFor(server: Server, key: TsigKey, name: string, signal: AbortSignal): Promise<Shown> {
     const { rcode, bytes, records } = await ask(server, key, name, TYPE.TXT, signal)
     if (rcode !== 0 && rcode !== 3)
       throw new RegistryError(
@@ -129,18 +145,25 @@ export function createUpdatePublisher(
       )
     const own = records.filter((record) => record.section === 'answer' && record.name === name)
     const alias = own.find(({ type }) => type === TYPE.CNAME)
-    if (alias !== undefined) {
-      const target = nameIn(bytes, alias)
-      throw new RegistryError(
-        'DENIED',
-        `${name} is an alias (CNAME) of ${target}, so it can have no record of its own: remove the alias, or publish there`
-      )
-    }
     const texts = own.filter(({ type }) => type === TYPE.TXT)
     return {
       name,
+      alias: alias && nameIn(bytes, alias),
       records: texts.map(({ data, ttl }) => ({ text: decodeTxt(data), ttl, handle: Buffer.from(data) }))
     }
+  }
+
+  /**
+   * The records at a name. One that takes its answer from a wildcard has none: a name below it, which nobody has
+   * made, has the same answer then (RFC 4592 section 3.3.1).
+   */
+  async function readSet(server: Server, key: TsigKey, name: string, signal: AbortSignal): Promise<ReadSet> {
+    const shown = await answerFor(server, key, name, signal)
+    const below = `${randomBytes(8).toString('hex')}.${name}`
+    if ((shown.alias === undefined && shown.records.length === 0) || below.length > MAX_NAME)
+      return asOwn(shown)
+    const other = await answerFor(server, key, below, signal)
+    return contentOf(other) === contentOf(shown) ? { name, records: [], shown } : asOwn(shown)
   }
 
   async function open(name: string, signal: AbortSignal): Promise<{ server: Server; key: TsigKey }> {
@@ -164,21 +187,27 @@ export function createUpdatePublisher(
       const { server, key } = await open(first, signal)
       const zone = await zoneOf(server, key, first, signal)
       const touched = new Set(changes.map(({ name }) => name))
-      const message = encodeMessage({
-        id: randomInt(0x10000),
-        opcode: UPDATE,
-        name: zone,
-        type: TYPE.SOA,
-        answers: [...touched].flatMap((name) => prerequisites(name, seen)),
-        authorities: changes.flatMap((change) => replacement(change, seen))
-      })
-      const answer = await exchange(server, key, message, signal)
-      const rcode = answer.readUInt16BE(2) & 0xf
+      const update = async (from: readonly RecordSet[]): Promise<number> => {
+        const message = encodeMessage({
+          id: randomInt(0x10000),
+          opcode: UPDATE,
+          name: zone,
+          type: TYPE.SOA,
+          answers: [...touched].flatMap((name) => prerequisites(name, from)),
+          authorities: changes.flatMap((change) => replacement(change, from))
+        })
+        return (await exchange(server, key, message, signal)).readUInt16BE(2) & 0xf
+      }
+      let rcode = 0
+      for (const variant of variantsOf(seen)) {
+        rcode = await update(variant)
+        if (!UNMET.has(rcode)) break
+      }
       const where = `the name server ${server.label} refused to update the zone ${zone}`
       if (UNMET.has(rcode)) throw new ZoneChanged(`${where}: its records have been changed by somebody else`)
       if (rcode !== 0) throw new RegistryError('DENIED', `${where}: ${REFUSALS[rcode] ?? `code ${rcode}`}`)
       // RFC 2136 section 3.4.2.2: what can't be put there is passed over in silence
-      const after = await Promise.all([...touched].map((name) => readSet(server, key, name, signal)))
+      const after = await Promise.all([...touched].map((name) => answerFor(server, key, name, signal)))
       for (const change of changes) {
         if (!isDone(change, after))
           throw new RegistryError(
@@ -200,10 +229,41 @@ function recordsOf(answer: Buffer, server: Server): WireRecord[] {
   }
 }
 
-/** "The TXT records of this name are exactly these", or "there are none": RFC 2136 sections 2.4.2 and 2.4.3. */
+/** @throws {RegistryError} DENIED where an alias stands in the way of any other record */
+function asOwn({ name, alias, records }: Shown): RecordSet {
+  if (alias !== undefined)
+    throw new RegistryError(
+      'DENIED',
+      `${name} is an alias (CNAME) of ${alias}, so it can have no record of its own: remove the alias, or publish there`
+    )
+  return { name, records }
+}
+
+/**
+ * What may stand in the zone where `seen` was read, the likeliest first: a name's own records may be the same as
+ * those of a wildcard below it, and which they are is for the prerequisites to find out.
+ */
+function variantsOf(seen: readonly ReadSet[]): RecordSet[][] {
+  return seen.reduce<RecordSet[][]>(
+    (variants, set) => {
+      const { shown } = set
+      const either = shown === undefined || shown.alias !== undefined ? [set] : [set, asOwn(shown)]
+      return variants.flatMap((variant) => either.map((one) => variant.concat(one)))
+    },
+    [[]]
+  )
+}
+
+/** What is shown, in a form to compare: servers turn the order of records. */
+function contentOf({ alias, records }: Shown): string {
+  return [alias ?? '', ...records.map(({ handle }) => (handle as Buffer).toString('hex')).toSorted()].join()
+}
+
+/** "The TXT records of this name are exactly these", or "there are none, and no alias": RFC 2136 sections 2.4.2 and 2.4.3. */
 function prerequisites(name: string, seen: readonly RecordSet[]): Buffer[] {
   const records = recordsAt(seen, name)
-  if (records.length === 0) return [encodeRecord({ name, type: TYPE.TXT, class: CLASS.NONE, ttl: 0 })]
+  if (records.length === 0)
+    return [TYPE.TXT, TYPE.CNAME].map((type) => encodeRecord({ name, type, class: CLASS.NONE, ttl: 0 }))
   return records.map(({ handle }) =>
     encodeRecord({ name, type: TYPE.TXT, class: CLASS.IN, ttl: 0, data: handle as Buffer })
   )

@@ -53,7 +53,11 @@ describe('RFC 2136 updates of a real named', function () {
     temp = tempDir('update')
     bind = await startBind({
       dir: temp.path,
-      zones: { 'ships.example': [{ name: '@', data: 'v=spf1 -all', ttl: 300 }], 'docks.example': [] },
+      zones: {
+        'ships.example': [{ name: '@', data: 'v=spf1 -all', ttl: 300 }],
+        'docks.example': [],
+        'quays.example': []
+      },
       updateKey: 'publisher'
     })
     settings = { server: bind.server, zone: undefined, keyFile: bind.key?.file ?? '', transport: 'tcp' }
@@ -179,6 +183,49 @@ describe('RFC 2136 updates of a real named', function () {
     assert.match(foreign.message, /REFUSED/)
     const missing = await refusal(read(publisher({ keyFile: join(temp.path, 'none') })))
     assert.match(missing.message, /key file .*none is of no use/)
+  })
+
+  describe('a wildcard', () => {
+    const below = (name: string): string[] => [`_dnslink.${name}`, name]
+    const put = async (name: string): Promise<readonly RecordSet[]> => {
+      const by = publisher()
+      const seen = (await by.read?.(below(name), { signal })) ?? []
+      const [link, peers] = below(name) as [string, string]
+      const change: RecordChange[] = [
+        { name: link, prefix: 'dnslink=', record: txtRecord(link, 'dnslink=/ipfs/w') },
+        { name: peers, prefix: 'ipfsnode=', record: txtRecord(peers, 'ipfsnode=[]') }
+      ]
+      await by.write(change, { seen, facts, signal })
+      assert.deepEqual(await bind.dig(link), ['"dnslink=/ipfs/w"'])
+      assert.ok((await bind.dig(peers)).includes('"ipfsnode=[]"'))
+      return seen
+    }
+
+    it('is no record at the names below it, neither text nor alias', async () => {
+      for (const data of ['TXT "v=spf1 -all"', 'CNAME elsewhere.ships.example.']) {
+        await bind.setLines('quays.example', [`*.quays.example. 1 IN ${data}`])
+        const seen = await put('deep.app.quays.example')
+        assert.deepEqual(
+          seen.map(({ records }) => records),
+          [[], []]
+        )
+        // once more, now that the names are there
+        assert.deepEqual(
+          (await put('deep.app.quays.example')).map(({ records }) => records.map(({ text }) => text)),
+          [['dnslink=/ipfs/w'], ['ipfsnode=[]']]
+        )
+      }
+    })
+
+    it('with the same text as a record of its own does not hide that', async () => {
+      const lines = ['*.quays.example', 'own.quays.example', '*.own.quays.example']
+      await bind.setLines(
+        'quays.example',
+        lines.map((name) => `${name}. 1 IN TXT "v=spf1 -all"`)
+      )
+      await put('own.quays.example')
+      assert.ok((await bind.dig('own.quays.example')).includes('"v=spf1 -all"'))
+    })
   })
 
   it('an alias in the way, and a server that is silent or not there', async () => {
