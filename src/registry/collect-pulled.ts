@@ -36,8 +36,10 @@ export function createPulledRoots(records: Records, log: Log): PulledRoots {
 
   async function save(): Promise<void> {
     const all = [...used]
-    used.clear()
-    for (const [key, time] of all) await write(key, time)
+    for (const [key, time] of all) {
+      await write(key, time)
+      if (used.get(key) === time) used.delete(key)
+    }
   }
 
   return {
@@ -57,10 +59,15 @@ export function createPulledRoots(records: Records, log: Log): PulledRoots {
       })
     },
     async list() {
-      await save()
+      await save().catch((error: unknown) => {
+        // a collection asks, which is what makes room again
+        log.warn({ cause: reason(error) }, 'could not write down which trees were read')
+      })
       const found: PulledRoot[] = []
-      for await (const [key, value] of records.list(PREFIX))
-        found.push({ root: CID.parse(key.slice(PREFIX.length)), used: Number(Buffer.from(value).toString()) })
+      for await (const [key, value] of records.list(PREFIX)) {
+        const name = key.slice(PREFIX.length)
+        found.push({ root: CID.parse(name), used: used.get(name) ?? Number(Buffer.from(value).toString()) })
+      }
       return found.sort((a, b) => b.used - a.used)
     },
     async forget(roots) {

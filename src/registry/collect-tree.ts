@@ -92,7 +92,7 @@ async function carryOut(
         taken = await takePlan(part, options)
         return changeOf(domain, taken.plan)
       },
-      { signal, quiet: true }
+      { signal, quiet: true, frees: true }
     )
     return taken?.plan ?? { retired: [], manifests: [], layers: [], contents: [], waiting: part.waiting }
   } finally {

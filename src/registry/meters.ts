@@ -21,7 +21,7 @@ export interface Owner {
 /** Bytes by repository, by day and by month (UTC). */
 export interface Meters {
   add(owner: Owner, bytes: Partial<Traffic>): void
-  /** What went today, or this month: all owners that there are. */
+  /** What went today, or this month: all owners that there are, one perhaps in two parts. */
   read(period: 'day' | 'month', signal: AbortSignal): AsyncGenerator<[Owner, Traffic]>
   /** Writes down what was added; also done every few seconds, and before {@link Meters.read}. */
   flush(): Promise<void>
@@ -71,6 +71,10 @@ export function createMeters(options: {
   const prefixes = (at: number) => [`meter/d/${dayOf(at)}/`, `meter/m/${dayOf(at).slice(0, 7)}/`]
   // neither holds a NUL
   const nameOf = ({ domain, repository }: Owner) => `${domain}\0${repository}`
+  const ownerNamed = (name: string): Owner => {
+    const [domain = '', repository = ''] = name.split('\0')
+    return { domain, repository }
+  }
 
   async function rowsOf(prefix: string): Promise<number> {
     const known = rows.get(prefix)
@@ -113,7 +117,8 @@ export function createMeters(options: {
         const changed = await Promise.all(prefixes(now()).map((prefix) => merge(prefix, added)))
         await store.blocks.commit([], changed.flat())
       } catch (error) {
-        // it is still to be written
+        // it is still to be written, and so are the rows that were counted
+        rows.clear()
         for (const [name, traffic] of added) dirty.set(name, sum(dirty.get(name) ?? NOTHING, traffic))
         throw error
       }
@@ -157,13 +162,18 @@ export function createMeters(options: {
       dirty.set(key, sum(dirty.get(key) ?? NOTHING, { ...NOTHING, ...bytes }))
     },
     async *read(period, signal) {
-      await flush()
+      let unwritten: ReadonlyMap<string, Traffic> = new Map()
+      await flush().catch((error: unknown) => {
+        // on a full disk this is asked to see what takes the space
+        log.warn({ cause: reason(error) }, 'could not write the meters')
+        unwritten = new Map(dirty)
+      })
       const prefix = prefixes(now())[period === 'day' ? 0 : 1] as string
       for await (const [key, value] of records.list(prefix)) {
         signal.throwIfAborted()
-        const [domain = '', repository = ''] = key.slice(prefix.length).split('\0')
-        yield [{ domain, repository }, JSON.parse(Buffer.from(value).toString()) as Traffic]
+        yield [ownerNamed(key.slice(prefix.length)), JSON.parse(Buffer.from(value).toString()) as Traffic]
       }
+      for (const [name, traffic] of unwritten) yield [ownerNamed(name), traffic]
     },
     flush,
     onFlush: (listener) => void listeners.push(listener),

@@ -88,7 +88,7 @@ export function createImageRemoval(options: {
           for await (const [key] of store.records.list(prefix)) rows.push(recordRow(key, undefined))
         return { ...removeRepository(inTree), rows }
       },
-      { signal }
+      { signal, frees: true }
     )
   }
 

@@ -83,7 +83,7 @@ export function createRemoval(options: {
             tags
           )
         },
-        { signal }
+        { signal, frees: true }
       )
     },
 
@@ -101,7 +101,8 @@ export function createRemoval(options: {
         })
       }
       if (linked) await links.remove(name, digest)
-      if (inTree !== undefined) await trees.change(domain, removeBlob(inTree, digest), { signal })
+      if (inTree !== undefined)
+        await trees.change(domain, removeBlob(inTree, digest), { signal, frees: true })
     }
   }
 }

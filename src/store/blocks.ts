@@ -143,17 +143,22 @@ export class StoreBlocks extends BaseBlockstore implements Blockstore {
     }
   }
 
-  /** Keeps blocks in one durable step with records and other rows: how a tree's new root replaces the old one. */
+  /**
+   * Keeps blocks in one durable step with records and other rows: how a tree's new root replaces the old one.
+   *
+   * @param frees whether it is a step of giving space back, which goes on when little is left
+   */
   async commit(
     blocks: Iterable<Block>,
     records: Iterable<[key: string, value: Uint8Array]>,
-    others: readonly IndexWrite[] = []
+    others: readonly IndexWrite[] = [],
+    frees?: boolean
   ): Promise<void> {
     const rows = [...others]
     for (const block of blocks)
       rows.push({ type: 'put', key: rowKey('k', block.cid.multihash.bytes), value: block.bytes })
     for (const [key, value] of records) rows.push({ type: 'put', key: recordKey(key), value })
-    await this.#watch.write(rows)
+    await this.#watch.write(rows, frees)
   }
 }
 

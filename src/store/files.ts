@@ -75,12 +75,18 @@ export function storageError(error: unknown): unknown {
   return error
 }
 
+const FULL =
+  'the gateway has no disk space left for this; nothing of it was kept. Free space there (seaway rm, then seaway gc), and try again'
+
 function diskFull(cause: unknown): RegistryError {
-  return new RegistryError(
-    'STORAGE_FULL',
-    'the gateway has no disk space left for this; nothing of it was kept. Free space there and push again',
-    { cause }
-  )
+  return new RegistryError('STORAGE_FULL', FULL, { cause })
+}
+
+/** There is too little space, which was seen before anything was written: nothing of it can come back at the next start. */
+export class NoRoomError extends RegistryError {
+  constructor(message: string, free: number, needed: number) {
+    super('STORAGE_FULL', message, { cause: new Error(`${free} bytes free, ${needed} reserved`) })
+  }
 }
 
 /** How long a figure of free space is believed, in milliseconds. */
@@ -93,15 +99,19 @@ const FREE_SPACE_AGE = 1000
  *
  * The returned function throws STORAGE_FULL when `bytes` more would go below the reserve.
  */
-export function createSpaceGuard(folder: string, reserve: number): (bytes: number) => Promise<void> {
+export function createSpaceGuard(
+  folder: string,
+  reserve: number,
+  free: FreeBytes = freeBytes
+): (bytes: number) => Promise<void> {
   let budget = 0
   let readAt = 0
   return async (bytes) => {
     budget -= bytes
     if (budget >= 0 && performance.now() - readAt < FREE_SPACE_AGE) return
-    const free = await freeBytes(folder)
-    if (free - bytes < reserve) throw diskFull(new Error(`${free} bytes free, ${reserve} reserved`))
-    budget = Math.min(32 * 1024 * 1024, free - bytes - reserve)
+    const left = await free(folder)
+    if (left - bytes < reserve) throw new NoRoomError(FULL, left, reserve)
+    budget = Math.min(32 * 1024 * 1024, left - bytes - reserve)
     readAt = performance.now()
   }
 }
@@ -112,30 +122,42 @@ const MOST_FLOOR = 16 * 1024 * 1024
 /** How long the index believes a figure of free space, in milliseconds. */
 const INDEX_SPACE_AGE = 100
 
+/** Asked before a batch of so many bytes is written to the index; `frees` says that it is a step of giving space back. */
+export type IndexGuard = (bytes: number, frees: boolean) => Promise<void>
+
 /**
  * The last part of the reserve, below which not even the index is written: a record that LevelDB could
- * write only in part can cost those that come after it at the next start.
+ * write only in part can cost those that come after it at the next start. What frees space may use three
+ * quarters of that as well, or a disk that somebody else filled would have to be cleared by hand.
  *
  * The returned function throws STORAGE_FULL when less is free for `bytes`. It asks the system again after a
  * tenth of a second, or when a quarter of that last part could be gone: asking takes as long as writing does.
  */
-export function createIndexGuard(folder: string, reserve: number): (bytes: number) => Promise<void> {
+export function createIndexGuard(folder: string, reserve: number, free: FreeBytes = freeBytes): IndexGuard {
   const floor = Math.min(reserve / 4, MOST_FLOOR)
+  const lowest = floor / 4
   let budget = 0
   let readAt = Number.NEGATIVE_INFINITY
-  return async (bytes) => {
+  return async (bytes, frees) => {
     if (floor === 0) return
     budget -= bytes
     if (budget >= 0 && performance.now() - readAt < INDEX_SPACE_AGE) return
-    const free = await freeBytes(folder)
-    if (free < floor) {
-      budget = 0
-      throw diskFull(new Error(`${free} bytes free, the index needs ${floor}`))
+    const left = await free(folder)
+    if (left >= floor) {
+      budget = Math.min(left - floor, lowest)
+      readAt = performance.now()
+      return
     }
-    budget = Math.min(free - floor, floor / 4)
-    readAt = performance.now()
+    budget = 0
+    if (!frees) throw new NoRoomError(FULL, left, floor)
+    if (left - bytes >= lowest) return
+    const message = `the gateway has no disk space left, not even to remove anything: free ${Math.ceil(lowest + bytes)} bytes on the disk of its data folder by other means, and try again`
+    throw new NoRoomError(message, left, lowest)
   }
 }
+
+/** What is free on the file system that a folder is on, in bytes. */
+export type FreeBytes = (folder: string) => Promise<number>
 
 async function freeBytes(folder: string): Promise<number> {
   try {

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { RegistryError } from '../oci/errors.ts'
-import { storageError, syncFolder } from './files.ts'
+import { type IndexGuard, storageError, syncFolder } from './files.ts'
 
 /** The index: one ordered key-value database of bytes, and the lock on the data folder. */
 export type IndexDb = ClassicLevel<Uint8Array, Uint8Array>
@@ -74,39 +74,75 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array {
 
 const bytesOf = (row: IndexWrite): number => row.key.length + (row.type === 'put' ? row.value.length : 0)
 
-/** Writes rows durably; all of one call become visible together. */
-export type WriteRows = (rows: readonly IndexWrite[]) => Promise<void>
+const sizeOf = (rows: readonly IndexWrite[]): number => rows.reduce((sum, row) => sum + bytesOf(row), 0)
+
+/**
+ * Writes rows durably; all of one call become visible together.
+ *
+ * @param frees whether it is a step of giving space back, which goes on when little is left; so is what only deletes
+ */
+export type WriteRows = (rows: readonly IndexWrite[], frees?: boolean) => Promise<void>
+
+const isDeletion = ({ type }: IndexWrite): boolean => type === 'del'
 
 /**
  * Group commit: while one sync is under way, what else is to be written waits and then goes as one
  * batch with one sync. Order is kept. A failed batch fails all its callers.
  *
- * @param room asked before each batch with its bytes; what it throws is the batch's failure
+ * @param room asked before each batch with its bytes; what it throws is the batch's failure. Where there is room
+ *   only for what frees space, that goes alone
  */
-export function createGroupCommit(db: IndexDb, room: (bytes: number) => Promise<void>): WriteRows {
+export function createGroupCommit(db: IndexDb, room: IndexGuard): WriteRows {
   interface Group {
     readonly rows: IndexWrite[]
+    /** Those of them that free space; `undefined` when nobody asked for that. */
+    freeing: IndexWrite[] | undefined
+    /** Why the others were not written. */
+    refusal?: unknown
     readonly done: Promise<void>
   }
   let next: Group | undefined
   let last: Promise<void> = Promise.resolve()
   const syncNames = createNameSync(db)
-  return (rows) => {
+  return (rows, frees = rows.every(isDeletion)) => {
     if (next === undefined) {
-      const group: Group = { rows: [], done: last.then(() => write(group)) }
+      const group: Group = { rows: [], freeing: undefined, done: last.then(() => write(group)) }
       next = group
       // The next group waits for this one's end, however it ends; its callers hear of a failure.
       last = group.done.catch(() => undefined)
     }
-    next.rows.push(...rows)
-    return next.done
+    const group = next
+    group.rows.push(...rows)
+    if (frees) {
+      group.freeing ??= []
+      group.freeing.push(...rows)
+      return group.done
+    }
+    return group.done.then(() => {
+      if (group.refusal !== undefined) throw group.refusal
+    })
   }
 
-  async function write(group: { rows: IndexWrite[] }): Promise<void> {
-    next = undefined
-    await room(group.rows.reduce((sum, row) => sum + bytesOf(row), 0))
+  /** Which rows of a group there is room for. */
+  async function admitted(group: Group): Promise<IndexWrite[]> {
+    const { rows, freeing } = group
+    const allFree = freeing?.length === rows.length
     try {
-      await db.batch(group.rows, { sync: true })
+      await room(sizeOf(rows), allFree)
+      return rows
+    } catch (error) {
+      if (freeing === undefined || allFree) throw error
+      group.refusal = error
+      await room(sizeOf(freeing), true)
+      return freeing
+    }
+  }
+
+  async function write(group: Group): Promise<void> {
+    next = undefined
+    const rows = await admitted(group)
+    try {
+      await db.batch(rows, { sync: true })
       await syncNames()
     } catch (error) {
       throw storageError(error)

@@ -11,7 +11,7 @@ import { type Blobs, createBlobs, prepareBlobFolders } from './blobs.ts'
 import { StoreBlocks } from './blocks.ts'
 import { createCheckedFiles } from './checked-files.ts'
 import type { OnDamage } from './damage.ts'
-import { createIndexGuard, createSpaceGuard, makeFolder, syncFolder } from './files.ts'
+import { createIndexGuard, createSpaceGuard, type FreeBytes, makeFolder, syncFolder } from './files.ts'
 import { createGroupCommit, openIndexDb, rowKey } from './index-db.ts'
 import { createIntegrity, type Integrity } from './integrity.ts'
 import { createLeafHashes } from './leaf-hashes.ts'
@@ -98,12 +98,14 @@ export interface Store {
  *
  * @param options.reserve bytes of the file system that are never used
  * @param options.checkAgeMs how long what was read and checked is served without checking it again, in milliseconds
+ * @param options.free for tests: what the file system has left
  * @throws {RegistryError} UNAVAILABLE when another process owns it
  */
 export async function openStore(options: {
   folder: string
   reserve: number
   checkAgeMs?: number
+  free?: FreeBytes
   log?: Log
 }): Promise<Store> {
   const { folder } = options
@@ -125,8 +127,8 @@ export async function openStore(options: {
     await db.close()
     throw error
   }
-  const guard = createSpaceGuard(folder, options.reserve)
-  const watch = createRowWatch(createGroupCommit(db, createIndexGuard(folder, options.reserve)))
+  const guard = createSpaceGuard(folder, options.reserve, options.free)
+  const watch = createRowWatch(createGroupCommit(db, createIndexGuard(folder, options.reserve, options.free)))
   const { write } = watch
   const uses = createUses()
   const damaged: OnDamage[] = []

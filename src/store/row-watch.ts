@@ -31,9 +31,9 @@ export function createRowWatch(queue: WriteRows): RowWatch {
   const going = new Map<string, Promise<void>>()
 
   return {
-    write(rows) {
+    write(rows, frees) {
       if (seen !== undefined) for (const { type, key } of rows) if (type === 'put') seen.add(key)
-      return queue(rows)
+      return queue(rows, frees)
     },
     writing(key) {
       if (seen === undefined) return undefined

@@ -1,7 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
-import { RegistryError } from '../oci/errors.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
 import { sha256Of } from './blob-rows.ts'
 import { cachedKey, cachedRow, decodeCached } from './cached.ts'
+import { NoRoomError } from './files.ts'
 import { prefixEnd, rowKey, type WriteRows } from './index-db.ts'
 import { createPeek, type Peek } from './peek.ts'
 import { recordKey } from './records.ts'
@@ -84,7 +85,8 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
 
   async function saveUses(): Promise<void> {
     const now = performance.now()
-    const used = [...uses.since(savedUntil)]
+    const before = savedUntil
+    const used = [...uses.since(before)]
     savedUntil = now
     for (let at = 0; at < used.length; at += 256) {
       const part = used.slice(at, at + 256).filter(([digest]) => digest.startsWith('sha256:'))
@@ -96,7 +98,15 @@ export function createSweeper(parts: SweepParts & { write: WriteRows }): Sweeper
         if (row === undefined || uses.settled(digest) !== undefined) return []
         return [cachedRow(sha256Of(digest), { size: decodeCached(row).size, used: epochOf(time) })]
       })
-      if (writes.length > 0) await parts.write(writes)
+      try {
+        if (writes.length > 0) await parts.write(writes)
+      } catch (error) {
+        if (!(error instanceof NoRoomError)) throw error
+        // What makes room begins here: uses stay in memory, and are written the next time.
+        parts.log?.debug({ cause: reason(error) }, 'could not write down when cached content was used')
+        savedUntil = before
+        return
+      }
     }
   }
 

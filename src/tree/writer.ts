@@ -54,6 +54,8 @@ export interface ChangeOptions {
   readonly base?: (signal: AbortSignal) => Promise<CID | undefined>
   /** It is one of several that belong together: nobody is told of its root before {@link TreeWriter.announce}. */
   readonly quiet?: boolean
+  /** It is a step of giving space back, which goes on when little is left. */
+  readonly frees?: boolean
 }
 
 interface Waiting extends ChangeOptions {
@@ -106,7 +108,8 @@ export function createTreeWriter(options: {
     root: Link,
     base: CID | undefined,
     edited: Edited & { files: ReadonlyMap<string, Block> },
-    others: readonly IndexWrite[]
+    others: readonly IndexWrite[],
+    frees: boolean
   ): Promise<void> {
     const kept = [...(await reachable(root.cid, edited)), ...edited.files.values()]
     const now = pastValue()
@@ -116,7 +119,7 @@ export function createTreeWriter(options: {
     ]
     if (base !== undefined)
       rows.push([pastKey(domain, base), now], [baseKey(domain), Buffer.from(base.toString())])
-    await blocks.commit(kept, rows, others)
+    await blocks.commit(kept, rows, others, frees)
     roots.set(domain, Promise.resolve(root))
     for (const cid of edited.replaced) directories.forget(cid)
   }
@@ -203,7 +206,8 @@ export function createTreeWriter(options: {
     }
     const changed = before === undefined || !before.cid.equals(root.cid)
     try {
-      if (changed || others.length > 0) await persist(domain, root, base, context, others)
+      const frees = done.every((waiting) => waiting.frees)
+      if (changed || others.length > 0) await persist(domain, root, base, context, others, frees)
       layouts.written()
     } catch (error) {
       for (const waiting of done) waiting.reject(error)
@@ -239,7 +243,8 @@ export function createTreeWriter(options: {
   async function settle(domain: string): Promise<void> {
     if (!(await behind.isLate(domain))) return
     const signal = AbortSignal.timeout(deadlineMs)
-    await change(domain, { edits: [], blocks: [] }, { signal })
+    // what pushes left to be done, and collections ask for
+    await change(domain, { edits: [], blocks: [] }, { signal, frees: true })
   }
 
   function change(domain: string, job: Job, changeOptions: ChangeOptions): Promise<CID> {

@@ -28,6 +28,8 @@ export interface RegistryServerOptions {
   dns?: DnsServer
   /** Bytes of the file system to leave free. */
   reserve?: number
+  /** What the file system is said to have left, in bytes. */
+  free?: () => number
   limits?: RegistrySettings['limits']
   /** What is kept, and for how long. */
   collect?: Partial<CollectSettings>
@@ -99,7 +101,12 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   const log = createLog('silent')
   const { idleMs = 10_000, pullTimeoutMs = 10_000 } = options
   const stack = new AsyncDisposableStack()
-  const store = await openStore({ folder, reserve: options.reserve ?? 0 })
+  const { free } = options
+  const store = await openStore({
+    folder,
+    reserve: options.reserve ?? 0,
+    ...(free && { free: async () => free() })
+  })
   stack.defer(() => store.close())
   const ipfs = await createIpfs({
     blockstore: store.blocks,
