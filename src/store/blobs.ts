@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Digest } from '../oci/digest.ts'
@@ -19,7 +19,7 @@ import {
 } from './blob-rows.ts'
 import type { BlobWriter, Written } from './blob-writer.ts'
 import { cachedKey, cachedRow } from './cached.ts'
-import { makeFolder, syncFolder } from './files.ts'
+import { makeFolder, NoRoomError, syncFolder } from './files.ts'
 import type { IndexWrite, WriteRows } from './index-db.ts'
 import { encodeLeaf, leafKey } from './leaves.ts'
 import type { Locks } from './locks.ts'
@@ -138,9 +138,18 @@ export function createBlobs(options: {
     }
     const path = blobPath(folder, sha256)
     await writer.moveTo(path)
-    await syncFolder(join(path, '..'))
     const staged = rowsOfBlob(body, undefined, extra)
-    await write(staged.rows)
+    let refused = true
+    try {
+      await syncFolder(join(path, '..'))
+      refused = false
+      await write(staged.rows)
+    } catch (error) {
+      // Rows that failed half-way may be there after the next start, and then need the file.
+      refused ||= error instanceof NoRoomError
+      if (refused && existing === undefined) await rm(path, { force: true }).catch(() => undefined) // then a collection does it
+      throw error
+    }
     reader.written(staged.info)
     return staged.info
   }

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
+import { readdir, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import { digestOf } from '../../src/oci/digest.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
-import { tempFolder } from '../support/temp.ts'
+import { seededBytes, tempFolder } from '../support/temp.ts'
 
 /** So small that the store asks before each batch what is left. */
 const RESERVE = 400
@@ -67,5 +70,25 @@ describe('a store on a full disk', () => {
       code: 'STORAGE_FULL',
       message: /no disk space left, not even to remove.*by other means/
     })
+  })
+
+  it('keeps nothing of a push whose rows are refused, unless it replaces what was damaged', async () => {
+    const bytes = seededBytes(300_000, 1)
+    const digest = digestOf(bytes)
+    const push = async (left: number) => {
+      free = PLENTY
+      const writer = store.incoming.create('refused')
+      await writer.append(bytes)
+      free = left
+      return store.blobs.commit(writer, digest)
+    }
+    const files = () => readdir(join(folder.path, 'blobs', digest.slice(7, 9)))
+    await assert.rejects(push(LOW), { code: 'STORAGE_FULL' })
+    assert.deepEqual(await files(), [])
+    assert.deepEqual(await store.incoming.list(), [])
+    await push(PLENTY)
+    await truncate(join(folder.path, 'blobs', digest.slice(7, 9), digest.slice(7)), 1000)
+    await assert.rejects(push(LOW), { code: 'STORAGE_FULL' })
+    assert.deepEqual(await files(), [digest.slice(7)])
   })
 })
