@@ -1,9 +1,10 @@
 import { fstatSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { type FileHandle, open, stat } from 'node:fs/promises'
 import type { Digest } from '../oci/digest.ts'
 import { type BlobRow, blobPath, decodeBlob, digestOfSha256, rowsOfBlob, sha256Of } from './blob-rows.ts'
 import { cachedKey } from './cached.ts'
 import { hashPart, hashWhole } from './check-thread.ts'
+import { identityOf } from './checked-files.ts'
 import { LEAF_SIZE } from './dag.ts'
 import { DamagedError, readFailure } from './damage.ts'
 import { type IndexDb, type IndexWrite, rowKey, type WriteRows } from './index-db.ts'
@@ -27,12 +28,33 @@ export interface CheckOptions {
   readonly pace?: (bytes: number) => Promise<void>
 }
 
-/** Reads one blob against all that names it. Whoever calls sees to it that nothing else changes the blob meanwhile. */
+/** What a blob's file held when it was read. It stays open until {@link close}, so that no later file passes for it. */
+export interface FileReading {
+  /** What it is as a whole, the sha256 of its leaves, and where those are that aren't what was kept; or what is wrong. */
+  readonly found:
+    | { size: number; sha256: Uint8Array; leaves: readonly Uint8Array[]; bad: readonly number[] }
+    | string
+  /** Whether it still is the blob's file, unchanged. */
+  current(): Promise<boolean>
+  close(): Promise<void>
+}
+
+/** Reads one blob against all that names it. */
 export interface BlobCheck {
-  /** A blob that is kept in the index; `row` is what is left of its row. */
+  /**
+   * A blob that is kept in the index; `row` is what is left of its row. Whoever calls sees to it that nothing else
+   * changes the blob meanwhile.
+   */
   inline(digest: Digest, row: BlobRow | undefined, options: CheckOptions): Promise<Verdict>
-  /** A blob with a file of its own. */
-  file(digest: Digest, row: BlobRow | undefined, options: CheckOptions): Promise<Verdict>
+  /** Reads the file of a blob that has one, which takes long. */
+  read(digest: Digest, row: BlobRow | undefined, options: CheckOptions): Promise<FileReading>
+  /** What follows from that, which takes no reading; for callers as those of {@link inline}. */
+  judge(
+    digest: Digest,
+    row: BlobRow | undefined,
+    reading: FileReading,
+    options: CheckOptions
+  ): Promise<Verdict>
   /** Where a damaged file differs from the blob that it was, leaf by leaf. */
   differences(row: BlobRow, path: string): Promise<number[]>
 }
@@ -82,11 +104,10 @@ export function createBlobCheck(parts: BlobCheckParts): BlobCheck {
   async function inlineBlob(
     digest: Digest,
     row: BlobRow | undefined,
-    { foundBy, pace }: CheckOptions
+    { foundBy }: CheckOptions
   ): Promise<Verdict> {
     const sha256 = sha256Of(digest)
     const bytes = await db.get(rowKey('k', sha256Multihash(sha256)))
-    await pace?.(bytes?.length ?? 0)
     if (bytes !== undefined && matches(sha256Multihash(sha256), bytes) === true)
       return mend(row, { size: bytes.length, sha256, leaves: [sha256] }, bytes)
     const what = bytes === undefined ? 'its bytes are missing' : 'its bytes are not what was kept'
@@ -101,9 +122,8 @@ export function createBlobCheck(parts: BlobCheckParts): BlobCheck {
     return { kind: 'aside', entry }
   }
 
-  /** Reads the file: what it is as a whole, the sha256 of its leaves, and which of them aren't what was kept. */
-  async function readFile(digest: Digest, row: BlobRow | undefined, { signal, pace }: CheckOptions) {
-    const file = await open(blobPath(folder, hexOf(sha256Of(digest))), 'r')
+  /** Reads an open file to its end. */
+  async function readOpen(file: FileHandle, row: BlobRow | undefined, { signal, pace }: CheckOptions) {
     const whole = hashWhole(file.fd)
     try {
       const { size } = fstatSync(file.fd)
@@ -127,29 +147,48 @@ export function createBlobCheck(parts: BlobCheckParts): BlobCheck {
       return { size, leaves, bad, sha256: digestOfAll as Uint8Array }
     } finally {
       whole.drop()
-      await file.close()
     }
   }
 
-  async function fileBlob(digest: Digest, row: BlobRow | undefined, check: CheckOptions): Promise<Verdict> {
+  async function read(digest: Digest, row: BlobRow | undefined, options: CheckOptions): Promise<FileReading> {
+    const path = blobPath(folder, hexOf(sha256Of(digest)))
+    let file: FileHandle | undefined
+    let identity: string | undefined
+    const current = async () => (await identityAt(path)) === identity
+    const close = async () => file?.close()
+    try {
+      file = await open(path, 'r')
+      identity = identityOf(fstatSync(file.fd, { bigint: true }))
+      return { found: await readOpen(file, row, options), current, close }
+    } catch (error) {
+      const failure = readFailure(digest, error)
+      if (!options.signal.aborted && failure instanceof DamagedError)
+        return { found: failure.damage.what, current, close }
+      await close()
+      options.signal.throwIfAborted()
+      // This process's own trouble (no descriptors left, no rights) says nothing about the blob.
+      throw failure
+    }
+  }
+
+  async function judge(
+    digest: Digest,
+    row: BlobRow | undefined,
+    { found }: FileReading,
+    { foundBy }: CheckOptions
+  ): Promise<Verdict> {
     const sha256 = sha256Of(digest)
     let what = 'its bytes are not what was kept'
-    let pieces: number[] = []
+    let pieces: readonly number[] = []
     let size = 0
-    try {
-      const found = await readFile(digest, row, check)
-      if (sameBytes(found.sha256, sha256)) return await mend(row, { ...found, sha256 }, undefined)
+    if (typeof found === 'string') what = found
+    else {
+      if (sameBytes(found.sha256, sha256)) return mend(row, { ...found, sha256 }, undefined)
       size = found.size
       pieces = found.bad
       if (row !== undefined && size !== row.size) what = `its file has ${size} bytes instead of ${row.size}`
-    } catch (error) {
-      check.signal.throwIfAborted()
-      const failure = readFailure(digest, error)
-      // This process's own trouble (no descriptors left, no rights) says nothing about the blob.
-      if (!(failure instanceof DamagedError)) throw failure
-      what = failure.damage.what
     }
-    const entry = await entryOf(digest, row, { what, pieces, foundBy: check.foundBy, size })
+    const entry = await entryOf(digest, row, { what, pieces, foundBy, size })
     await quarantine.file(entry, blobPath(folder, hexOf(sha256)), [
       ...rowsAway(sha256),
       ...(await leafRowsAway(row, sha256))
@@ -161,7 +200,7 @@ export function createBlobCheck(parts: BlobCheckParts): BlobCheck {
   async function entryOf(
     digest: Digest,
     row: BlobRow | undefined,
-    found: { what: string; pieces: number[]; foundBy: SetAside['foundBy']; size: number }
+    found: { what: string; pieces: readonly number[]; foundBy: SetAside['foundBy']; size: number }
   ): Promise<SetAside> {
     const at = new Date().toISOString()
     return {
@@ -210,7 +249,7 @@ export function createBlobCheck(parts: BlobCheckParts): BlobCheck {
     return away
   }
 
-  return { inline: inlineBlob, file: fileBlob, differences }
+  return { inline: inlineBlob, read, judge, differences }
 }
 
 function rowsAway(sha256: Uint8Array): IndexWrite[] {
@@ -220,7 +259,10 @@ function rowsAway(sha256: Uint8Array): IndexWrite[] {
   ]
 }
 
-/** Whether a blob's row says what its bytes are. */
+/** Which file is at `path`; `undefined` for none that can be looked at. */
+function identityAt(path: string): Promise<string | undefined> {
+  return stat(path, { bigint: true }).then(identityOf, () => undefined)
+}
 
 /** Whether a blob's row says what its bytes are. */
 function sameBlob(

@@ -183,7 +183,7 @@ function checkedFile(options: {
 }
 
 /** Which file it is, and when its content or metadata changed last. */
-function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`
 }
 

@@ -38,6 +38,9 @@ export interface Integrity extends AliasCheck {
   restored(entry: SetAside): Promise<void>
 }
 
+/** How often a blob whose file was replaced while it was read is read again before pushes of it have to wait. */
+const MAX_CHANGES = 3
+
 export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integrity {
   const { db, write, quarantine, locks, forget } = parts
   const check = createBlobCheck(parts)
@@ -52,16 +55,61 @@ export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integ
     return value && { row: readRow(sha256, value) }
   }
 
-  const blob: Integrity['blob'] = (digest, how) =>
-    locks.run(digest, async () => {
-      const found = await rowOf(sha256Of(digest))
-      if (found === undefined) {
-        forget(digest)
-        return { kind: 'gone' }
-      }
-      const inline = found.row?.inline ?? (await db.has(rowKey('k', sha256Multihash(sha256Of(digest)))))
-      return inline ? check.inline(digest, found.row, how) : check.file(digest, found.row, how)
-    })
+  /** What is left of a blob's row, and where its bytes are; `undefined` when it has none. */
+  async function look(digest: Digest): Promise<{ row: BlobRow | undefined; inline: boolean } | undefined> {
+    const found = await rowOf(sha256Of(digest))
+    if (found === undefined) {
+      forget(digest)
+      return undefined
+    }
+    const inline = found.row?.inline ?? (await db.has(rowKey('k', sha256Multihash(sha256Of(digest)))))
+    return { ...found, inline }
+  }
+
+  /**
+   * Reads a blob's file and judges it, if it is still the blob's when it has been read: a push of the same content
+   * must not wait for the reading, and may replace the file meanwhile (`undefined` then).
+   */
+  async function readThenJudge(digest: Digest, how: CheckOptions): Promise<Verdict | undefined> {
+    const before = await look(digest)
+    if (before === undefined) return { kind: 'gone' }
+    if (before.inline) {
+      await how.pace?.(before.row?.size ?? 0)
+      return locks.run(digest, () => judgeAtOnce(digest, how))
+    }
+    const reading = await check.read(digest, before.row, how)
+    try {
+      return await locks.run(digest, async () => {
+        const now = await look(digest)
+        if (now === undefined) return { kind: 'gone' }
+        if (now.inline || !(await reading.current())) return undefined
+        return check.judge(digest, now.row, reading, how)
+      })
+    } finally {
+      await reading.close()
+    }
+  }
+
+  /** Reads and judges a blob that nothing else changes meanwhile, as fast as that goes. */
+  async function judgeAtOnce(digest: Digest, how: CheckOptions): Promise<Verdict> {
+    const found = await look(digest)
+    if (found === undefined) return { kind: 'gone' }
+    if (found.inline) return check.inline(digest, found.row, how)
+    const reading = await check.read(digest, found.row, { signal: how.signal, foundBy: how.foundBy })
+    try {
+      return await check.judge(digest, found.row, reading, how)
+    } finally {
+      await reading.close()
+    }
+  }
+
+  const blob: Integrity['blob'] = async (digest, how) => {
+    for (let changes = 0; changes < MAX_CHANGES; changes++) {
+      const verdict = await readThenJudge(digest, how)
+      if (verdict !== undefined) return verdict
+    }
+    return locks.run(digest, () => judgeAtOnce(digest, how))
+  }
 
   return {
     blob,

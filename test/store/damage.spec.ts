@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, open, readdir, readFile, rm, truncate } from 'node:fs/promises'
+import { chmod, mkdir, open, readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ClassicLevel } from 'classic-level'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
@@ -184,6 +184,33 @@ describe('damage in the store', () => {
     for await (const entry of store.quarantine.entries()) known.set(entry.name, entry)
     const { pieces, damaged } = known.get(verdict.entry.name) ?? assert.fail('its record is gone')
     assert.deepEqual([pieces, damaged], [[0, 3 * MiB], 2])
+  })
+
+  it('a push does not wait for a check of the same content, whatever that waits for', async () => {
+    const bytes = seededBytes(3 * MiB, 20)
+    const blob = await put(bytes)
+    let pushed: BlobInfo | undefined
+    const pace = async () => void (pushed ??= await put(bytes))
+    assert.equal((await store.integrity.blob(blob.digest, { ...check, pace })).kind, 'sound')
+    assert.equal(pushed?.digest, blob.digest)
+  })
+
+  it('a good file that replaces a damaged one during its check stays', async () => {
+    const bytes = seededBytes(3 * MiB, 21)
+    const blob = await put(bytes)
+    await truncate(fileOf(blob), 2 * MiB)
+    let pushed: BlobInfo | undefined
+    const pace = async () => void (pushed ??= await put(bytes))
+    assert.equal((await store.integrity.blob(blob.digest, { ...check, pace })).kind, 'sound')
+    assert.deepEqual(await setAside(), [])
+    assert.ok((await readAll(blob)).equals(bytes))
+  })
+
+  it('a file that always changes during its check is checked all the same', async () => {
+    const blob = await put(seededBytes(2 * MiB, 22))
+    await flip(fileOf(blob), MiB)
+    const pace = async () => chmod(fileOf(blob), 0o600)
+    assert.equal((await store.integrity.blob(blob.digest, { ...check, pace })).kind, 'aside')
   })
 
   it('a push of the same content replaces a damaged file', async () => {
