@@ -58,8 +58,10 @@ function textOf(report: Report, data: string): string[] {
   if (mended > 0) lines.push(`mended what the index said of ${mended} blobs, whose bytes were right`)
   if (found.length === 0 && rootless.length === 0)
     return [...lines, 'all of it is what it was when it was kept']
+  const unneeded = found.filter(({ state }) => state === 'unneeded').length
+  const rest = unneeded === 0 ? '' : `, ${unneeded} not needed any more`
   lines.push(
-    `found ${damaged} damaged parts in ${found.length} things; ${found.length - bad} repaired, ${bad} not`,
+    `found ${damaged} damaged parts in ${found.length} things; ${found.length - bad - unneeded} repaired, ${bad} not${rest}`,
     '',
     ...formatTable(
       ['WHAT', 'SIZE', 'DAMAGED', 'FOUND BY', 'STATE', 'HOW'],

@@ -8,7 +8,10 @@ import { sha256In } from './collect-reading.ts'
 import { pinnedRoots } from './pins.ts'
 
 /** Roots that a domain needs besides its current one: those it published last, and the one that its records name. */
-async function keptRoots(parts: CollectParts, domain: string): Promise<CID[]> {
+export async function keptRoots(
+  parts: Pick<CollectParts, 'history' | 'lastPublished' | 'trees'>,
+  domain: string
+): Promise<CID[]> {
   const roots = (await parts.history.list(domain)).map(({ root }) => root)
   // The gateway may have gone on by more roots than are kept while the name servers still name this one.
   const named = await parts.lastPublished(domain)

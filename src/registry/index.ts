@@ -9,6 +9,7 @@ import { createUses, type Store } from '../store/index.ts'
 import { createDirectories, createTreeWriter } from '../tree/index.ts'
 import { collect } from './collect.ts'
 import { createCacheKeeper } from './collect-cache.ts'
+import { keptRoots } from './collect-live.ts'
 import { createPulledRoots } from './collect-pulled.ts'
 import { createContent } from './content.ts'
 import { createDoctor } from './doctor.ts'
@@ -20,6 +21,7 @@ import { createIpns } from './ipns.ts'
 import { createLinks } from './links.ts'
 import { createLists } from './lists.ts'
 import { createMeters, type Meters, NOBODY, ownerOf } from './meters.ts'
+import { createNamed } from './named.ts'
 import { createPins } from './pins.ts'
 import { createPlaces } from './places.ts'
 import { createPublishing } from './publishing.ts'
@@ -159,6 +161,14 @@ export function createRegistry(options: {
     transfers,
     places,
     trees: () => trees,
+    named: createNamed({
+      store,
+      trees: () => trees,
+      kept: (domain) => keptRoots(collecting, domain),
+      links,
+      directories,
+      loader: places.loader
+    }),
     peers: settings.peers,
     log
   })

@@ -7,6 +7,7 @@ import type { Digest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import type { Damage, SetAside, Store } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
+import type { Named } from './named.ts'
 import type { Place, Places } from './places.ts'
 
 /** Mends what is damaged: it is set aside, and fetched again from whoever has it. */
@@ -16,8 +17,8 @@ export interface Repair {
    * thing at the same time share the work.
    */
   fetch(entry: SetAside, signal: AbortSignal): Promise<SetAside>
-  /** Whether a tree of ours names content by this digest. */
-  named(digest: Digest, signal: AbortSignal): Promise<boolean>
+  /** Whether anything that is kept here names content by this digest. */
+  readonly named: Named
   /** Tries again what could not be had before. */
   retry(signal: AbortSignal): Promise<void>
   stop(): Promise<void>
@@ -33,6 +34,9 @@ const AGAIN_MS = 30_000
 /** How often what could not be repaired is tried again, in milliseconds. */
 const RETRY_MS = 10 * 60_000
 
+/** The outcome of what nothing here names any more. */
+const UNNEEDED = 'not needed any more'
+
 /** How many domains are asked for a small block that any of their trees may hold. */
 const MAX_DOMAINS = 32
 
@@ -42,11 +46,12 @@ export function createRepair(options: {
   transfers: Transfers
   places: Places
   trees: () => TreeWriter
+  named: Named
   /** Multiaddrs of peers that are asked for whatever is missing. */
   peers: readonly string[]
   log: Log
 }): Repair {
-  const { store, ipfs, transfers, places, trees, log } = options
+  const { store, ipfs, transfers, places, trees, named, log } = options
   const stopping = new AbortController()
   const seen = new LRUCache<string, true>({ max: 10_000, ttl: AGAIN_MS })
   const waiting: Damage[] = []
@@ -109,10 +114,7 @@ export function createRepair(options: {
   }
 
   /** The files that are said to hold a blob, with where they come from: what our trees say, then its own row. */
-  async function sources(
-    entry: Pick<SetAside, 'id' | 'cid'>,
-    signal: AbortSignal
-  ): Promise<Map<string, Place['peers'][]>> {
+  async function sources(entry: SetAside, signal: AbortSignal): Promise<Map<string, Place['peers'][]>> {
     const found = new Map<string, Place['peers'][]>()
     for await (const domain of trees().domains()) {
       const place = await places.local(domain, '_', signal).catch(() => undefined) // its tree can't be read: others may
@@ -150,7 +152,7 @@ export function createRepair(options: {
     const cid = CID.parse(entry.cid)
     const verdict = await store.integrity.block(cid.multihash.bytes, { signal, foundBy: entry.foundBy })
     if (verdict.kind === 'sound') return 'written again here'
-    if (verdict.kind === 'gone') return 'not needed any more'
+    if (verdict.kind === 'gone') return UNNEEDED
     const of: Place['peers'][] = []
     for await (const domain of trees().domains()) {
       const place = await places.local(domain, '_', signal).catch(() => undefined) // the damage may be in its way
@@ -172,12 +174,17 @@ export function createRepair(options: {
         : entry.kind === 'blob'
           ? await fetchBlob(entry, signal)
           : await fetchBlock(entry, signal)
-      change = { state: 'repaired', outcome }
+      change = { state: outcome === UNNEEDED ? 'unneeded' : 'repaired', outcome }
       log.warn({ ...line, outcome }, 'damaged content was set aside and replaced')
     } catch (error) {
       signal.throwIfAborted()
-      change = { state: 'bad', outcome: reason(error) }
-      log.error({ ...line, cause: reason(error) }, 'damaged content was set aside and cannot be had again')
+      const needed = entry.kind === 'block' || (await named(entry.id as Digest, signal))
+      change = needed ? { state: 'bad', outcome: reason(error) } : { state: 'unneeded', outcome: UNNEEDED }
+      const level = needed ? 'error' : 'warn'
+      log[level](
+        { ...line, cause: reason(error) },
+        `damaged content was set aside and cannot be had again${needed ? '' : ', but nothing needs it any more'}`
+      )
     }
     await store.quarantine.update(entry.name, change)
     return { ...entry, ...change }
@@ -201,7 +208,7 @@ export function createRepair(options: {
   return {
     fetch,
     retry,
-    named: async (digest, signal) => (await sources({ id: digest, cid: '' }, signal)).size > 0,
+    named,
     async stop() {
       clearInterval(timer)
       stopping.abort(new Error('the gateway is stopping'))

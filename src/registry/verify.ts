@@ -36,7 +36,7 @@ export interface VerifyReport {
   readonly damaged: number
   /** What was set aside and nobody was told of yet: by this verification, and by reads since the last one. */
   readonly found: readonly SetAside[]
-  /** How many of them are not repaired. */
+  /** How many of them are needed and not repaired. */
   readonly bad: number
   /** Domains the root of whose tree can't be had. */
   readonly rootless: readonly string[]
@@ -212,11 +212,12 @@ export function createVerification(options: {
         await repair.retry(signal)
         const found: SetAside[] = []
         for await (const entry of quarantine.entries()) {
-          if (entry.told && entry.state === 'repaired') continue
+          if (entry.told && entry.state !== 'bad') continue
           found.push(entry)
         }
         const missing = await rootless(signal)
         for (const { name } of found) await quarantine.update(name, { told: true })
+        await quarantine.tidy()
         await records.delete(BOOKMARK)
         const { startedAt, blobs, blocks, bytes, mended } = mark
         return {

@@ -23,6 +23,8 @@ export interface AliasCheck {
   alias(digest: Digest, options: AliasOptions): Promise<Verdict>
   /** The sha512 digests that there are rows for, those after `after` only. */
   aliases(after: Digest | undefined): AsyncGenerator<Digest>
+  /** Those of them that lead to the blob with this sha256 digest. */
+  aliasesOf(digest: Digest): AsyncGenerator<Digest>
 }
 
 /** Bytes of a sha512. */
@@ -103,10 +105,20 @@ export function createAliasCheck(
       const from = rowKey('d')
       const start = after === undefined ? { gte: from } : { gt: rowKey('d', sha256Of(after)) }
       for await (const key of db.keys({ ...start, lt: prefixEnd(from) }))
-        if (key.length === 1 + SHA512) yield `sha512:${Buffer.from(key.subarray(1)).toString('hex')}`
+        if (key.length === 1 + SHA512) yield aliasIn(key)
+    },
+
+    async *aliasesOf(digest) {
+      const sha256 = sha256Of(digest)
+      const from = rowKey('d')
+      for await (const [key, value] of db.iterator({ gte: from, lt: prefixEnd(from) }))
+        if (key.length === 1 + SHA512 && Buffer.compare(value, sha256) === 0) yield aliasIn(key)
     }
   }
 }
+
+/** The sha512 digest that a row is about. */
+const aliasIn = (key: Uint8Array): Digest => `sha512:${Buffer.from(key.subarray(1)).toString('hex')}`
 
 function entryOf(digest: Digest, what: string, { foundBy }: CheckOptions): SetAside {
   const at = new Date().toISOString()

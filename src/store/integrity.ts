@@ -44,7 +44,7 @@ const MAX_CHANGES = 3
 export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integrity {
   const { db, write, quarantine, locks, forget } = parts
   const check = createBlobCheck(parts)
-  const { alias, aliases } = createAliasCheck(parts)
+  const { alias, aliases, aliasesOf } = createAliasCheck(parts)
 
   /** Whether a small block is a blob that is kept in the index. */
   const isBlob = async (multihash: Uint8Array) =>
@@ -114,6 +114,7 @@ export function createIntegrity(parts: BlobCheckParts & { locks: Locks }): Integ
   return {
     blob,
     aliases,
+    aliasesOf,
     alias: (digest, how) => locks.run(digest, () => alias(digest, how)),
 
     async block(multihash, how) {

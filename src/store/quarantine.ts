@@ -26,7 +26,8 @@ export interface SetAside {
   readonly foundBy: 'read' | 'verify'
   /** ISO 8601. */
   readonly at: string
-  readonly state: 'bad' | 'repaired'
+  /** `unneeded`: it could not be had again, and nothing here names it any more. */
+  readonly state: 'bad' | 'repaired' | 'unneeded'
   /** How it was repaired, or why not. */
   readonly outcome: string
   /** Whether `seaway verify` has told of it. */
@@ -46,6 +47,8 @@ export interface Quarantine {
   bytes(entry: SetAside, bytes: Uint8Array, rows: readonly IndexWrite[]): Promise<void>
   update(name: string, change: Partial<SetAside>): Promise<void>
   entries(): AsyncGenerator<SetAside>
+  /** Forgets what is settled and was told of, once nobody keeps its file to look at. */
+  tidy(): Promise<void>
   /** Makes the moves that a crash prevented. `pathOf` says where a blob's file is, if it has no row. */
   recover(pathOf: (digest: Digest) => Promise<string | undefined>): Promise<void>
 }
@@ -98,6 +101,11 @@ export function createQuarantine(folder: string, records: Records, write: WriteR
       if (value === undefined) return
       const entry = JSON.parse(Buffer.from(value).toString()) as SetAside
       await write([record({ ...entry, ...change })])
+    },
+    async tidy() {
+      for await (const { name, state, told } of entries())
+        if (told && state !== 'bad' && !(await exists(join(folder, name))))
+          await records.delete(PREFIX + name)
     },
     async recover(pathOf) {
       for await (const entry of entries()) {

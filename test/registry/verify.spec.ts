@@ -10,6 +10,7 @@ import { seededBytes } from '../support/temp.ts'
 const MiB = 1024 * 1024
 const DOMAIN = 'verify.example.com'
 const NAME = `${DOMAIN}/app`
+const { signal } = new AbortController()
 
 describe('verifying a registry', () => {
   let one: RegistryServer
@@ -103,6 +104,41 @@ describe('verifying a registry', () => {
     await one.restart()
     assert.equal((await run()).bad, 0)
     assert.ok((await get(layerDigest)).body.equals(layer))
+  })
+
+  it('does not fail for what nothing needs any more, and forgets it when its file is deleted', async () => {
+    await start({ published: false })
+    await flip(fileOf(layerDigest), 5)
+    assert.equal((await run()).bad, 1)
+    await one.registry.images.remove({ images: [NAME], all: true, dryRun: false }, signal)
+    await one.registry.collect({ dryRun: false, graceMs: 0, signal })
+    const report = await run()
+    assert.deepEqual([report.found, report.bad], [[], 0])
+    const known = await settled(() => true)
+    assert.deepEqual(
+      known.map(({ id, state, outcome }) => ({ id, state, outcome })),
+      [{ id: layerDigest, state: 'unneeded', outcome: 'not needed any more' }]
+    )
+    for (const name of await readdir(join(one.folder, 'quarantine')))
+      await rm(join(one.folder, 'quarantine', name))
+    await run()
+    assert.deepEqual(await settled(() => true), [])
+  })
+
+  it('goes on to miss what only a kept root or a pin names, until that goes', async () => {
+    await start({ published: false })
+    const root = await one.registry.root(DOMAIN)
+    assert.ok(root)
+    await one.registry.history.note(DOMAIN, root)
+    await one.registry.pins.add(root.toString(), signal)
+    await flip(fileOf(layerDigest), 5)
+    await one.registry.images.remove({ images: [NAME], all: true, dryRun: false }, signal)
+    await one.registry.collect({ dryRun: false, graceMs: 0, signal })
+    assert.equal((await run()).bad, 1)
+    await one.registry.pins.remove(root.toString())
+    assert.equal((await run()).bad, 1)
+    for await (const [key] of one.store.records.list('published/')) await one.store.records.delete(key)
+    assert.equal((await run()).bad, 0)
   })
 
   it('a client that meets damage gets an error, begins the repair, and gets the right bytes soon', async () => {
