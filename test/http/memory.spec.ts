@@ -1,15 +1,11 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { load } from '../e2e/support/load.ts'
+import { collectGarbage } from '../support/collect-garbage.ts'
 import { ociClient } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 import { seededBytes } from '../support/temp.ts'
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 describe('memory over HTTP', function () {
   this.timeout(60_000)
@@ -28,7 +24,7 @@ describe('memory over HTTP', function () {
     // Deadlines that were set have passed by then.
     for (let i = 0; i < 3; i++) {
       await sleep(300)
-      collect()
+      collectGarbage()
     }
     return process.memoryUsage().heapUsed
   }
