@@ -1,4 +1,4 @@
-import { createServer, type Server, STATUS_CODES } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type Koa from 'koa'
@@ -39,6 +39,7 @@ function create(app: Koa, { idleMs, answerMs = 0, log }: Waits): Server {
       highWaterMark: 256 * 1024
     },
     (request, response) => {
+      tellOfEnd(request, response)
       watchBody(request, response, idleMs)
       void handle(request, response)
     }
@@ -84,6 +85,22 @@ export async function listen(
       clearTimeout(timer)
     }
   }
+}
+
+/**
+ * Has an answer that waits for those before it on its connection hear that this has gone. Node tells only the one
+ * whose turn it is; the others would wait, and hold what they have, for ever.
+ */
+function tellOfEnd({ socket }: IncomingMessage, response: ServerResponse): void {
+  if (response.socket !== null) return
+  const onClose = () => {
+    response.destroy()
+    response.emit('close')
+  }
+  // as many as were sent at once
+  socket.setMaxListeners(0)
+  socket.once('close', onClose)
+  response.once('socket', () => socket.off('close', onClose))
 }
 
 function limitAddresses(server: Server, max: number): void {

@@ -162,12 +162,11 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch, reader
   }
   if (format === 'raw') {
     const block = await content.block(target, fetch)
+    if (ctx.method !== 'HEAD') await up.take(block.length, signal)
     ctx.status = 200
     ctx.set('Content-Type', RAW)
     ctx.length = block.length
-    if (ctx.method === 'HEAD') return
-    await up.take(block.length, signal)
-    await send(ctx, reader, [block])
+    if (ctx.method !== 'HEAD') await send(ctx, reader, [block])
     return
   }
   ctx.status = 200

@@ -1,6 +1,6 @@
 /** What peers do with connections and streams; what clients do with connections is in `connections.spec.ts`. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Stream } from '@libp2p/interface'
@@ -46,6 +46,39 @@ describe('the server for peers', () => {
       assert.match(said, /^HTTP\/1.1 200/)
     } finally {
       for (const socket of sockets) socket.destroy()
+      await server.stop(0)
+    }
+  })
+})
+
+describe('answers to requests that were sent without waiting', () => {
+  it('are told that their connection has gone, also those whose turn had not come', async () => {
+    const paths = ['/1', '/2', '/3']
+    const begun = new Set<string>()
+    const over = new Set<string>()
+    const changed = new EventEmitter()
+    const note = (set: Set<string>, path: string) => {
+      set.add(path)
+      changed.emit('change')
+    }
+    const all = async (set: Set<string>) => {
+      while (set.size < paths.length) await once(changed, 'change')
+    }
+    const app = new Koa()
+    app.use(async ({ path, res }) => {
+      note(begun, path)
+      await once(res, 'close')
+      assert.ok(res.destroyed)
+      note(over, path)
+    })
+    const server = await listen(app, { host: '127.0.0.1', port: 0, idleMs: 20_000, log: createLog('silent') })
+    try {
+      const socket = connect({ host: '127.0.0.1', port: server.port })
+      socket.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''))
+      await all(begun)
+      socket.destroy()
+      await all(over)
+    } finally {
       await server.stop(0)
     }
   })
