@@ -228,5 +228,17 @@ describe('publishing', function () {
     await waitFor('the root to be published', async () =>
       (await second.lines()).some((line) => line.includes(`piers.example is published at root ${root}`))
     )
+    // the same root at another port: nothing was pushed
+    await second.stop()
+    const env = {
+      ...quiet,
+      SEAWAY_PUBLISH_AFTER: '100ms',
+      SEAWAY_SWARM_LISTEN: `/ip4/127.0.0.1/tcp/${await freePort()}`
+    }
+    const third = await gateway('late', { dns: unbound.server, env })
+    assert.notDeepEqual(third.peers, second.peers)
+    await waitFor('the new address in DNS', async () =>
+      (await bind.dig('piers.example')).some((text) => text.includes(third.peers[0] ?? 'none'))
+    )
   })
 })
