@@ -4,6 +4,7 @@ import { type Call, createApi } from './cloudflare-api.ts'
 import { quote, within } from './failure.ts'
 import { toDnsName } from './name.ts'
 import {
+  hasTtl,
   isDone,
   type Publisher,
   type RecordChange,
@@ -125,6 +126,8 @@ export function createCloudflarePublisher(
   return {
     what: "Cloudflare's API",
 
+    ttlOf,
+
     read: (names, { signal }) =>
       use(signal, async (call) => readSets(call, await zoneOf(call, names[0] as string), names)),
 
@@ -133,7 +136,7 @@ export function createCloudflarePublisher(
         const first = changes[0]?.name
         if (first === undefined) return
         const zone = await zoneOf(call, first)
-        const due = changes.filter((change) => !isDone(change, seen))
+        const due = changes.filter((change) => !isDone(change, seen) || !hasTtl(change, seen))
         const { result } = await call<{ posts?: { id: string }[] }>(
           'POST',
           `/zones/${zone}/dns_records/batch`,

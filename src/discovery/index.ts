@@ -12,6 +12,7 @@ export { createIpnsKeys, type DomainKey, type IpnsKeys } from './ipns-keys.ts'
 export { type IpnsName, makeRecord, nameOfKey, parseIpnsName, readRecord } from './ipns-record.ts'
 export { createLastGood } from './last-good.ts'
 export {
+  hasTtl,
   type Publisher,
   type RecordChange,
   type RecordSet,

@@ -24,6 +24,8 @@ export interface RecordChange {
   readonly prefix: string
   /** `undefined` takes them away only. */
   readonly record: TxtRecord | undefined
+  /** The TTL that was asked for, in seconds, as the way can set it; any will do without. */
+  readonly ttl?: number
 }
 
 /** What is published, in the words of whoever carries it out by a program of his own. */
@@ -38,6 +40,8 @@ export interface PublishFacts {
 export interface Publisher {
   /** For messages: `the RFC 2136 update of ns.example.com:53`. */
   readonly what: string
+  /** The TTL that a record gets when this one is asked for, in seconds; that one unless given. */
+  ttlOf?(seconds: number): number
   /** What the zone itself holds now, fresher than any resolver. Not there where the way has no eyes. */
   read?(names: readonly string[], options: { signal: AbortSignal }): Promise<readonly RecordSet[]>
   /**
@@ -70,4 +74,11 @@ export function isDone(change: RecordChange, sets: readonly RecordSet[]): boolea
   const present = recordsAt(sets, change.name).filter(({ text }) => text.startsWith(change.prefix))
   const wanted = change.record === undefined ? [] : [change.record.value]
   return present.length === wanted.length && present.every(({ text }) => wanted.includes(text))
+}
+
+/** Whether the records there have the TTL that was asked for. Beside others at the name they share the TTL of those. */
+export function hasTtl({ name, prefix, ttl }: RecordChange, sets: readonly RecordSet[]): boolean {
+  const present = recordsAt(sets, name)
+  if (ttl === undefined || present.some(({ text }) => !text.startsWith(prefix))) return true
+  return present.every((record) => record.ttl === ttl)
 }

@@ -96,12 +96,12 @@ export function adviceOn(
   ttl: number
 ): string[] {
   const advice: string[] = []
-  for (const { name, prefix } of changes) {
+  for (const { name, prefix, ttl: asked } of changes) {
     const present = recordsAt(sets, name).filter(({ text }) => text.startsWith(prefix))
     const longest = Math.max(0, ...present.map((record) => record.ttl))
     if (longest > LONG_TTL)
       advice.push(
-        `the record ${prefix}… at ${name} has a TTL of ${longest} s: resolvers that have it show a new one only after that; give it ${PUBLISH_TTL} s`
+        `the record ${prefix}… at ${name} has a TTL of ${longest} s: resolvers that have it show a new one only after that${asked === undefined ? `; give it ${PUBLISH_TTL} s` : ''}`
       )
   }
   if (ttl > LONG_TTL)

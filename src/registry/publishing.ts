@@ -3,6 +3,7 @@ import {
   agrees,
   createPublisher,
   formatRecords,
+  hasTtl,
   type Link,
   linkIn,
   lookEverywhere,
@@ -159,12 +160,15 @@ export function createPublishing(options: {
     const name = byIpns ? await ipns?.name(domain) : undefined
     const listedNow = await own()
     const addresses = await addressesOf(domain)
-    const ttl = request.ttl ?? Number(setting?.options['ttl'] ?? PUBLISH_TTL)
+    const asked = request.ttl ?? setting?.options['ttl']
+    const ttl = Number(asked ?? PUBLISH_TTL)
     const records = formatRecords({ domain, root, addresses, ttl, ipns: name })
     const [link, peers] = records
     const bare = (link?.name ?? '').replace('_dnslink.', '')
-    const linking: RecordChange = { name: `_dnslink.${bare}`, prefix: 'dnslink=', record: link }
-    const naming: RecordChange = { name: bare, prefix: 'ipfsnode=', record: peers }
+    // resolvers tell what is left of a TTL; only the zone itself can be held to one
+    const held = asked === undefined || by?.read === undefined ? {} : { ttl: by.ttlOf?.(ttl) ?? ttl }
+    const linking: RecordChange = { name: `_dnslink.${bare}`, prefix: 'dnslink=', record: link, ...held }
+    const naming: RecordChange = { name: bare, prefix: 'ipfsnode=', record: peers, ...held }
     const changes = [linking, naming]
     let awaited = changes
     const names = changes.map((change) => change.name)
@@ -186,7 +190,7 @@ export function createPublishing(options: {
       const sets = known ?? []
       before = await checkDescent(bare, root, sets, addresses, { force, signal })
       notes.push(...adviceOn(sets, changes, ttl))
-      const right = agrees(bare, changes, sets)
+      const right = agrees(bare, changes, sets) && changes.every((change) => hasTtl(change, sets))
       const signed = !byIpns || before === root.toString()
       if (dryRun) {
         outcome = right && signed ? 'unchanged' : 'printed'

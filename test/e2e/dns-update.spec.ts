@@ -185,6 +185,21 @@ describe('RFC 2136 updates of a real named', function () {
     assert.match(missing.message, /key file .*none is of no use/)
   })
 
+  it('gives the same text another TTL', async () => {
+    const by = publisher()
+    const name = '_dnslink.ttl.quays.example'
+    for (const ttl of [86_400, 60]) {
+      const change = { name, prefix: 'dnslink=', record: txtRecord(name, 'dnslink=/ipfs/same', ttl) }
+      const seen = (await by.read?.([name], { signal })) ?? []
+      await by.write([change], { seen, facts, signal })
+      const [set] = (await by.read?.([name], { signal })) ?? []
+      assert.deepEqual(
+        set?.records.map((record) => record.ttl),
+        [ttl]
+      )
+    }
+  })
+
   describe('a wildcard', () => {
     const below = (name: string): string[] => [`_dnslink.${name}`, name]
     const put = async (name: string): Promise<readonly RecordSet[]> => {
