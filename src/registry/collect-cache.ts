@@ -1,5 +1,5 @@
 import { reason } from '../oci/errors.ts'
-import { createHashSet } from '../store/index.ts'
+import { type BlobPlan, createHashSet } from '../store/index.ts'
 import type { CollectParts } from './collect.ts'
 import { markOwn } from './collect-live.ts'
 
@@ -31,30 +31,30 @@ export function createCacheKeeper(parts: CollectParts, options: { graceMs: numbe
       held += added
       added = 0
       if (held <= limit) return
-      const before = held
-      held = await evict(limit)
-      log.info({ before, after: held, limit }, 'made room in the cache')
+      held = await evict({ cacheLimit: limit }, 'made room in the cache')
       if (added === 0) return
     }
   }
 
-  async function evict(limit: number | undefined): Promise<number> {
+  /** Removes cached content, says so if there was any, and returns how many bytes are left that could go. */
+  async function evict(much: Pick<BlobPlan, 'cacheLimit' | 'cacheFree'>, what: string): Promise<number> {
     await store.sweeper.saveUses()
-    return store.sweeper.run(signal, async (sweep) => {
+    const { cachedBytes, evicted } = await store.sweeper.run(signal, async (sweep) => {
       const live = createHashSet()
       const run = { roots: new Map(), graceMs: options.graceMs, dryRun: true, signal }
       await markOwn(parts, sweep, run, live)
-      const { cachedBytes } = await sweep.blobs({
+      return sweep.blobs({
         live,
         garbage: false,
         graceMs: options.graceMs,
-        cacheLimit: limit,
+        ...much,
         dryRun: false,
         signal,
         onSwept: ({ digest, size }) => log.debug({ digest, size }, 'left the cache')
       })
-      return cachedBytes
     })
+    if (evicted.blobs > 0) log.info({ ...much, removed: evicted, left: cachedBytes }, what)
+    return cachedBytes
   }
 
   if (cacheLimit !== undefined) {
@@ -75,12 +75,10 @@ export function createCacheKeeper(parts: CollectParts, options: { graceMs: numbe
 
   return {
     async makeRoom(bytes, asked) {
-      const before = await store.sweeper.cachedBytes(asked)
-      if (before === 0) return
-      const after = await evict(Math.max(0, before - bytes))
-      held = after
-      added = 0
-      log.info({ before, after, wanted: bytes }, 'removed cached content to make room for a push')
+      // Nothing is marked where nothing can go. What trees of our own hold is counted here too.
+      if ((await store.sweeper.cachedBytes(asked)) === 0) return
+      const free = { cacheLimit: undefined, cacheFree: bytes }
+      held = await evict(free, 'removed cached content to make room for a push')
     },
     async settled() {
       await running

@@ -40,7 +40,7 @@ export type { Mark, Marks } from './marks.ts'
 export type { Peek } from './peek.ts'
 export type { Quarantine, SetAside } from './quarantine.ts'
 export { type Records, recordRow } from './records.ts'
-export type { BlobOutcome, RowOutcome, Sweep, Sweeper, SweptBlob } from './sweep.ts'
+export type { BlobOutcome, BlobPlan, RowOutcome, Sweep, Sweeper, SweptBlob } from './sweep.ts'
 export { createUses, type Uses } from './uses.ts'
 
 /** How long what was checked is served without being checked again, in milliseconds. */

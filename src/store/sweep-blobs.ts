@@ -29,6 +29,8 @@ export interface BlobPlan {
   readonly graceMs: number
   /** Bytes of cached blobs, outside of what is in use, that may stay; `undefined` for all. */
   readonly cacheLimit: number | undefined
+  /** Bytes of cached blobs, outside of what is in use, that are to go if there are so many; none without. */
+  readonly cacheFree?: number
   readonly dryRun: boolean
   readonly signal: AbortSignal
   /** Called with each blob that goes. */
@@ -43,6 +45,8 @@ export interface BlobOutcome {
   readonly waiting: { blobs: number; bytes: number }
   /** Bytes of cached blobs outside of what is in use, after the sweep. */
   readonly cachedBytes: number
+  /** What the cache gave up, or would. */
+  readonly evicted: { blobs: number; bytes: number }
   /** The last use of the youngest blob that the cache gave up (epoch ms); `undefined` when it gave up none. */
   readonly cutoff: number | undefined
 }
@@ -124,10 +128,15 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
   }
 
   let cutoff: number | undefined
-  const { cacheLimit } = plan
-  if (cacheLimit !== undefined && cachedBytes > cacheLimit) {
+  const evicted = { blobs: 0, bytes: 0 }
+  // Only here it is known how much of the cache can go: what is in use isn't counted.
+  const limit = Math.min(
+    plan.cacheLimit ?? Number.POSITIVE_INFINITY,
+    Math.max(0, cachedBytes - (plan.cacheFree ?? 0))
+  )
+  if (cachedBytes > limit) {
     cache.sort((a, b) => a.used - b.used)
-    const goal = cacheLimit * EASE
+    const goal = limit * EASE
     for (let at = 0; at < cache.length && cachedBytes > goal; ) {
       plan.signal.throwIfAborted()
       const doomed: Doomed[] = []
@@ -138,10 +147,14 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
         bytes += blob.size
         cutoff = used
       }
-      for (const { size } of await remove(doomed, 'cache', startedAt)) cachedBytes -= size
+      for (const { size } of await remove(doomed, 'cache', startedAt)) {
+        cachedBytes -= size
+        evicted.blobs++
+        evicted.bytes += size
+      }
     }
   }
-  return { gone, waiting, cachedBytes, cutoff }
+  return { gone, waiting, cachedBytes, evicted, cutoff }
 }
 
 /**

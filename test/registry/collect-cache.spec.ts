@@ -115,4 +115,23 @@ describe('a cache', function () {
     await gateway.registry.collect({ dryRun: false, signal })
     assert.equal(await has(0), false)
   })
+
+  it('makes room for a push out of what can go, whatever trees of our own hold', async () => {
+    for (const i of [0, 1]) await pull(i)
+    // This tree begins from the published one, and so holds what was pulled.
+    await here.image('example.com/app', 'ours', 'small')
+    const other = await there.blob('other.example/app', randomBytes(300 * KB))
+    const config = await there.blob('other.example/app', randomBytes(100), OCI_CONFIG)
+    await there.put('other.example/app', manifest({ config, layers: [other] }), '1')
+    await publisher.publish('other.example')
+    const used = await gateway.registry.quota.storeBytes(signal)
+    const limits = { store: used + 400 * KB, domains: new Map() }
+    await gateway.restart({ dns: publisher.dns, collect: none, limits })
+    await here.expect(200, 'GET', '/v2/other.example/app/manifests/1')
+    await here.expect(200, 'GET', `/v2/other.example/app/blobs/${other.digest}`)
+    await stored(other.digest)
+    await here.blob('own', randomBytes(300 * KB))
+    assert.equal(await gateway.store.blobs.stat(other.digest as never), undefined)
+    assert.deepEqual([await has(0), await has(1)], [true, true])
+  })
 })

@@ -74,6 +74,31 @@ describe('a sweep of the store', function () {
   const files = async () =>
     (await readdir(join(folder, 'blobs'), { recursive: true })).filter((name) => name.includes('/'))
 
+  it('frees as much of the cache as it is told, of what is not in use', async () => {
+    const cached: Digest[] = []
+    for (let i = 0; i < 4; i++) cached.push(await commit(randomBytes(300 * KB), true))
+    const [held, oldest, next, last] = cached as [Digest, Digest, Digest, Digest]
+    const live = createHashSet()
+    live.add(Buffer.from(held.slice(7), 'hex'))
+    const swept: Digest[] = []
+    const outcome = await store.sweeper.run(signal, (sweep) =>
+      sweep.blobs({
+        live,
+        garbage: false,
+        graceMs: 0,
+        cacheLimit: undefined,
+        cacheFree: 400 * KB,
+        dryRun: false,
+        signal,
+        onSwept: ({ digest }) => swept.push(digest)
+      })
+    )
+    assert.deepEqual(swept, [oldest, next])
+    assert.deepEqual(outcome.evicted, { blobs: 2, bytes: 600 * KB })
+    assert.equal(outcome.cachedBytes, 300 * KB)
+    assert.ok((await store.blobs.stat(last)) && (await store.blobs.stat(held)))
+  })
+
   for (const size of [10 * KB, 300 * KB, 3000 * KB]) {
     it(`removes a blob of ${size} bytes with all its rows, and leaves another`, async () => {
       const [gone, kept] = [randomBytes(size), randomBytes(size)]
