@@ -5,6 +5,7 @@ import type { HashSet, Sweep } from '../store/index.ts'
 import { type MarkOptions, markTree, type TreeWriter } from '../tree/index.ts'
 import type { CollectParts } from './collect.ts'
 import { sha256In } from './collect-reading.ts'
+import { type LinkRecord, linkedIn } from './links.ts'
 import { pinnedRoots } from './pins.ts'
 
 /** Roots that a domain needs besides its current one: those it published last, and the one that its records name. */
@@ -51,7 +52,7 @@ function refuse(tree: string): (cid: CID) => never {
 
 /**
  * What is in use on its own account: trees of our own, the roots that are kept, pins, and blobs that were
- * uploaded a short while ago. Links to blobs that are older than the grace window are removed.
+ * uploaded a short while ago, or for a push that may still go on. Links to other blobs are removed.
  *
  * @param roots what domains' trees are, where that isn't what the writer says (in a dry run)
  */
@@ -74,6 +75,10 @@ export async function markOwn(
   await markLinks(parts, sweep, run, live)
 }
 
+/**
+ * Blobs that no manifest names yet. The links of a repository age together: a push whose last layer takes longer
+ * than the grace window needs its first one too.
+ */
 async function markLinks(
   parts: CollectParts,
   sweep: Sweep,
@@ -82,16 +87,23 @@ async function markLinks(
 ): Promise<void> {
   const before = Date.now() - graceMs - (performance.now() - sweep.startedAt)
   const since = sweep.startedAt - graceMs
+  const isYoung = ({ digest, at }: LinkRecord) =>
+    (graceMs > 0 && at >= before) || parts.store.uses.touched(digest) >= since
+  // Uploads first: one that ends from here on leaves a young link.
+  const pushedTo = new Set(parts.uploads.inProgress(graceMs).map(linkedIn))
+  for await (const link of parts.links.list()) {
+    signal.throwIfAborted()
+    if (isYoung(link)) pushedTo.add(link.repository)
+  }
   let old: string[] = []
   const removeOld = async () => {
     if (!dryRun) await sweep.removeRecords(old)
     old = []
   }
-  for await (const { key, digest, at } of parts.links.list()) {
+  for await (const link of parts.links.list()) {
     signal.throwIfAborted()
-    if ((graceMs > 0 && at >= before) || parts.store.uses.touched(digest) >= since)
-      live.add(await sha256(sweep, digest))
-    else old.push(key)
+    if (pushedTo.has(link.repository) || isYoung(link)) live.add(await sha256(sweep, link.digest))
+    else old.push(link.key)
     if (old.length >= 256) await removeOld()
   }
   await removeOld()

@@ -10,6 +10,7 @@ import { prune, withBlocks } from './collect-tree.ts'
 import type { History } from './history.ts'
 import type { Links } from './links.ts'
 import type { Retention } from './retention.ts'
+import type { Uploads } from './uploads.ts'
 
 /** What a collection works with. */
 export interface CollectParts {
@@ -18,6 +19,7 @@ export interface CollectParts {
   /** Who relies on which manifests and blobs of trees: pushes say so there. */
   readonly treeUses: Uses
   readonly links: Links
+  readonly uploads: Pick<Uploads, 'inProgress'>
   readonly history: History
   readonly pulled: PulledRoots
   /** The root that a domain's records named when they were read last. */

@@ -196,6 +196,7 @@ export function createRegistry(options: {
     trees,
     treeUses,
     links,
+    uploads,
     history,
     pulled,
     lastPublished: async (domain: string) => (await lastGood.get(domain))?.root,

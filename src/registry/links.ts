@@ -6,6 +6,8 @@ import type { Records } from '../store/index.ts'
 export interface LinkRecord {
   /** The key of its record. */
   readonly key: string
+  /** The repository, as {@link linkedIn} calls it. */
+  readonly repository: string
   readonly digest: Digest
   /** When it was given (epoch ms). */
   readonly at: number
@@ -25,11 +27,13 @@ export interface Links {
   list(): AsyncIterable<LinkRecord>
 }
 
+/** What links call a repository, however a client asks for it. */
+export function linkedIn({ place, repository }: RepositoryName): string {
+  return `${place.kind === 'domain' ? place.domain : place.kind}/${repository}`
+}
+
 export function createLinks(records: Records): Links {
-  const keyOf = (name: RepositoryName, digest: Digest) => {
-    const place = name.place.kind === 'domain' ? name.place.domain : name.place.kind
-    return `link/${place}/${name.repository}\0${digest}`
-  }
+  const keyOf = (name: RepositoryName, digest: Digest) => `link/${linkedIn(name)}\0${digest}`
   const note = (name: RepositoryName, digest: Digest): [string, Uint8Array] => [
     keyOf(name, digest),
     Buffer.from(JSON.stringify({ at: new Date().toISOString() }))
@@ -41,9 +45,11 @@ export function createLinks(records: Records): Links {
     remove: (name, digest) => records.delete(keyOf(name, digest)),
     async *list() {
       for await (const [key, value] of records.list('link/')) {
-        const digest = key.slice(key.indexOf('\0') + 1)
+        const end = key.indexOf('\0')
+        const repository = key.slice('link/'.length, end)
+        const digest = key.slice(end + 1)
         const { at } = JSON.parse(Buffer.from(value).toString()) as { at: string }
-        if (isDigest(digest)) yield { key, digest, at: Date.parse(at) }
+        if (isDigest(digest)) yield { key, repository, digest, at: Date.parse(at) }
       }
     }
   }

@@ -53,6 +53,8 @@ export interface Uploads {
     digest: Digest
   ): Promise<BlobInfo>
   cancel(name: RepositoryName, id: string): Promise<void>
+  /** Repositories that something is being uploaded to now, or was in the last `withinMs` milliseconds without an end. */
+  inProgress(withinMs: number): readonly RepositoryName[]
   /** Ends sessions and partial transfers on which nothing has happened for `idleMs`; returns how many. */
   expire(idleMs: number): Promise<number>
   /** Puts what is in memory into files, so that the next process can go on. */
@@ -60,6 +62,7 @@ export interface Uploads {
 }
 
 interface Session {
+  readonly name: RepositoryName
   readonly file: string
   readonly writer: BlobWriter
   /** Room within the limits for what has arrived. */
@@ -74,6 +77,11 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
   const resuming = new Map<string, Promise<Session>>()
   /** Files that are being removed because they expired. */
   const ending = new Set<string>()
+
+  const sessionOf = (name: RepositoryName, file: string, writer: BlobWriter): Session => {
+    const room = quota.reserve(domainOf(name))
+    return { name, file, writer, room, busy: false, used: Date.now() }
+  }
 
   async function find(name: RepositoryName, id: string): Promise<Session> {
     const file = uploadFile(id, name)
@@ -93,13 +101,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       throw error
     })
     await writer.close()
-    const session: Session = {
-      file,
-      writer,
-      room: quota.reserve(domainOf(name)),
-      busy: false,
-      used: Date.now()
-    }
+    const session = sessionOf(name, file, writer)
     await quota.left.counted()
     sessions.set(file, session)
     quota.left.release(file) // in one turn with what takes its room
@@ -182,7 +184,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
       await quota.left.counted()
       const writer = store.incoming.create(file)
       await writer.touch()
-      sessions.set(file, { file, writer, room: quota.reserve(domainOf(name)), busy: false, used: Date.now() })
+      sessions.set(file, sessionOf(name, file, writer))
       return { id, size: 0 }
     },
 
@@ -225,6 +227,12 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
 
     async cancel(name, id) {
       await drop(await claim(name, id))
+    },
+
+    inProgress(withinMs) {
+      const since = Date.now() - withinMs
+      const live = [...sessions.values()].filter(({ busy, used }) => busy || (withinMs > 0 && used >= since))
+      return live.map(({ name }) => name)
     },
 
     async expire(idleMs) {

@@ -3,17 +3,20 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import type { Collected } from '../../src/registry/index.ts'
 import {
   type Descriptor,
   descriptor,
+  digestOf,
   EMPTY,
   type Made,
   manifest,
   OCI_CONFIG,
   OCI_INDEX,
   type OciClient,
-  ociClient
+  ociClient,
+  withQuery
 } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 
@@ -179,6 +182,57 @@ describe('a collection', function () {
     assert.ok(await has('app', layer))
     assert.equal((await collect(0)).freed.blobs, 1)
     assert.ok(!(await has('app', layer)))
+  })
+
+  describe('of what was uploaded before the grace window', () => {
+    const HOUR = 3_600_000
+    let layer: Descriptor
+
+    beforeEach(async () => {
+      layer = await client.blob('app', randomBytes(200 * KB))
+      // Nobody has touched it since the start, and its repository was given it long ago.
+      await server.restart()
+      const { records } = server.store
+      const at = new Date(Date.now() - 2 * HOUR).toISOString()
+      for await (const [key] of records.list('link/'))
+        await records.put(key, Buffer.from(JSON.stringify({ at })))
+    })
+
+    it('leaves nothing to its repository', async () => {
+      await client.blob('other', randomBytes(KB))
+      await client.begin('other')
+      await collect(HOUR)
+      assert.ok(!(await has('app', layer)))
+    })
+
+    it('keeps what belongs to a push whose next blob has begun', async () => {
+      await client.begin('app')
+      await collect(HOUR)
+      assert.ok(await has('app', layer))
+    })
+
+    it('keeps what belongs to a push whose next blob has just come', async () => {
+      await client.blob('app', randomBytes(KB))
+      await collect(HOUR)
+      assert.ok(await has('app', layer))
+    })
+
+    it('keeps what belongs to a push that sends its next blob, without any grace too', async () => {
+      const bytes = randomBytes(100)
+      const location = await client.begin('app')
+      const body = new PassThrough()
+      const sent = client.expect(202, 'PATCH', location, { body })
+      body.write(bytes)
+      for (let range = ''; range !== '0-99'; )
+        range = String((await client.expect(204, 'GET', location)).headers.range)
+      await collect(0)
+      body.end()
+      await sent
+      await client.expect(201, 'PUT', withQuery(location, `digest=${digestOf(bytes)}`))
+      const config = { mediaType: OCI_CONFIG, digest: digestOf(bytes), size: bytes.length }
+      await client.put('app', manifest({ config, layers: [layer] }), '1')
+      assert.ok(await has('app', layer))
+    })
   })
 
   it('keeps what was pushed or asked for within the grace window', async () => {
