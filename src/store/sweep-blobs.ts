@@ -95,6 +95,17 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
     return went
   }
 
+  function wait(size: number): void {
+    waiting.blobs++
+    waiting.bytes += size
+  }
+
+  async function removeGarbage(blobs: readonly Doomed[]): Promise<void> {
+    const went = new Set(await remove(blobs, 'garbage', since))
+    // Somebody has come for the others since they were looked at.
+    for (const blob of blobs) if (!went.has(blob)) wait(blob.size)
+  }
+
   const doomed: Doomed[] = []
   const cached = cachedInOrder(db)
   try {
@@ -115,14 +126,13 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
           uses.touched(blob.digest) >= since ||
           uses.held(blob.digest) ||
           (plan.graceMs > 0 && at > writtenSince)
-        ) {
-          waiting.blobs++
-          waiting.bytes += size
-        } else doomed.push(blob)
+        )
+          wait(size)
+        else doomed.push(blob)
       }
-      while (doomed.length >= BATCH) await remove(doomed.splice(0, BATCH), 'garbage', since)
+      while (doomed.length >= BATCH) await removeGarbage(doomed.splice(0, BATCH))
     }
-    await remove(doomed, 'garbage', since)
+    await removeGarbage(doomed)
   } finally {
     await cached.close()
   }

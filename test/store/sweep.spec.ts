@@ -99,6 +99,29 @@ describe('a sweep of the store', function () {
     assert.ok((await store.blobs.stat(last)) && (await store.blobs.stat(held)))
   })
 
+  it('tells of what stays because somebody came for it at the last moment', async () => {
+    const digest = await commit(randomBytes(10 * KB))
+    const live = createHashSet()
+    // After the sweep has looked at it, before it takes it.
+    const has = (bytes: Uint8Array) => {
+      queueMicrotask(() => store.uses.touch(digest))
+      return live.has(bytes)
+    }
+    const outcome = await store.sweeper.run(signal, (sweep) =>
+      sweep.blobs({
+        live: { ...live, has },
+        garbage: true,
+        graceMs: 0,
+        cacheLimit: undefined,
+        dryRun: false,
+        signal,
+        onSwept: () => assert.fail('it is in use')
+      })
+    )
+    assert.deepEqual(outcome.waiting, { blobs: 1, bytes: 10 * KB })
+    assert.ok(await store.blobs.stat(digest))
+  })
+
   for (const size of [10 * KB, 300 * KB, 3000 * KB]) {
     it(`removes a blob of ${size} bytes with all its rows, and leaves another`, async () => {
       const [gone, kept] = [randomBytes(size), randomBytes(size)]
