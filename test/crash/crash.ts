@@ -13,12 +13,12 @@ import { killGroup, tempDir } from '../e2e/support/process.ts'
 import { type Random, randomOf } from '../fuzz/random.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { checkLeft, checkModel } from './check.ts'
-import { type Collected, collect, hasCollection } from './collection.ts'
+import { type Collected, collectAll, hasCollection } from './collection.ts'
 import { type CrashGateway, startCrashGateway } from './gateway.ts'
 import { createModel } from './model.ts'
 import { living, writeAndKill } from './round.ts'
 import type { Books } from './sender.ts'
-import { type Proven, walkTrees } from './walk.ts'
+import { copyToWalk, type Proven, walkTrees } from './walk.ts'
 
 /** What {@link crash} is to do. */
 export interface CrashOptions {
@@ -122,16 +122,19 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
     const proven: Proven = new Map()
     const report = (what: readonly string[]) =>
       wrong.push(...what.map((each) => `[${salt}, round ${books.round}] ${each}`))
-    const walked = async () => report((await walkTrees(data, proven)).wrong)
     for (let i = 0; i < FOLDER_ROUNDS && next < rounds && !over(); i++) {
       const round = next++
       books.round = i
       const left = books.left.splice(0)
       if (i > 0 && random.oneIn(4)) total.killedAtStart += await killAtStart(data, random)
       // The trees are walked in a copy, as the kill left them, while the next gateway starts.
-      const walking = i > 0 ? walked() : undefined
+      const walk = i > 0 ? await copyToWalk(data) : undefined
+      const walking = walk?.(proven).then(
+        (after) => after.wrong,
+        (error: Error) => [`its trees cannot be walked: ${error.message}`]
+      )
       const gateway = await start(data)
-      await walking
+      report((await walking) ?? [])
       await living(gateway, async () => {
         report(await checkModel(gateway.port, books.model))
         report(await checkLeft(gateway.port, books.model, left))
@@ -155,18 +158,18 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
     report(await checkModel(gateway.port, books.model))
     let collected: Collected | undefined
     if (collects) {
-      // What has just been read may still be held by its reader at the first one; it goes with the second.
-      await collect(data, books.model)
-      collected = await collect(data, books.model)
-      total.collections += 2
+      const { count, last } = await collectAll(data, books.model)
+      collected = last
+      total.collections += count
       report(await checkModel(gateway.port, books.model))
     }
     await gateway.stop()
     const after = await walkTrees(data, new Map())
     report(after.wrong)
     // A published root that is kept no longer leaves what it held to the next collection.
-    if (collected !== undefined && !keepsRoots(data))
-      report(after.orphans.map((each) => `${each} is an orphan that outlived gc`))
+    if (collected === undefined || keepsRoots(data)) return
+    const said = JSON.stringify({ freed: collected.freed, waiting: collected.waiting })
+    report(after.orphans.map((each) => `${each} is an orphan that outlived gc, which said ${said}`))
   }
 
   try {

@@ -21,23 +21,30 @@ export type Proven = Map<string, number>
 
 /** Walks a copy of the index over the blobs as they are, so that what is to be found by the next start stays. */
 export async function walkTrees(data: string, proven: Proven): Promise<Walked> {
+  return (await copyToWalk(data))(proven)
+}
+
+/** Makes the copy, while no gateway has the folder; what it returns walks it, and may do so while the next one runs. */
+export async function copyToWalk(data: string): Promise<(proven: Proven) => Promise<Walked>> {
   const copy = `${data}-walk`
   await rm(copy, { recursive: true, force: true })
   await mkdir(copy)
   await cp(join(data, 'index'), join(copy, 'index'), { recursive: true })
   await symlink(join(data, 'blobs'), join(copy, 'blobs'))
-  const reached: Reached = { blobs: new Set(), blocks: new Set() }
-  try {
-    const store = await openStore({ folder: copy, reserve: 0 })
-    let wrong: string[]
+  return async (proven) => {
+    const reached: Reached = { blobs: new Set(), blocks: new Set() }
     try {
-      wrong = await walk(store, join(data, 'blobs'), proven, reached)
+      const store = await openStore({ folder: copy, reserve: 0 })
+      let wrong: string[]
+      try {
+        wrong = await walk(store, join(data, 'blobs'), proven, reached)
+      } finally {
+        await store.close()
+      }
+      return { wrong, orphans: await orphansOf(copy, reached) }
     } finally {
-      await store.close()
+      await rm(copy, { recursive: true, force: true })
     }
-    return { wrong, orphans: await orphansOf(copy, reached) }
-  } finally {
-    await rm(copy, { recursive: true, force: true })
   }
 }
 
