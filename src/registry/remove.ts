@@ -5,9 +5,11 @@ import type { Reference, RepositoryName } from '../oci/reference.ts'
 import { recordRow, type Store } from '../store/index.ts'
 import {
   type Change,
+  joinChanges,
   removeBlob,
   removeManifest,
   removeTag,
+  removeTagHistory,
   type TreeView,
   type TreeWriter
 } from '../tree/index.ts'
@@ -77,11 +79,13 @@ export function createRemoval(options: {
           }
           const { digest } = reference
           if (!(await view.hasManifest(inTree, digest, jobSignal))) throw unknown()
-          const tags = await tagsOf(view, inTree, digest, jobSignal)
-          return withoutTimes(
-            removeManifest(inTree, digest, tags, await subjectOf(view, inTree, digest, jobSignal)),
-            tags
-          )
+          const { tags, former } = await tagsOf(view, inTree, digest, jobSignal)
+          // A tag that says that it once pointed at it would keep its content for ever.
+          const change = joinChanges([
+            ...former.map((tag) => removeTagHistory(inTree, tag, digest)),
+            removeManifest(inTree, digest, tags, await subjectOf(view, inTree, digest, jobSignal))
+          ])
+          return withoutTimes(change, tags)
         },
         { signal, frees: true }
       )
@@ -107,16 +111,18 @@ export function createRemoval(options: {
   }
 }
 
-/** The tags that point at a manifest. */
+/** The tags that point at a manifest, and those that once did. */
 async function tagsOf(
   view: TreeView,
   repository: string,
   digest: Digest,
   signal: AbortSignal
-): Promise<string[]> {
+): Promise<{ tags: string[]; former: string[] }> {
   const tags: string[] = []
+  const former: string[] = []
   for (const tag of await view.tags(repository, signal)) {
     if ((await view.tag(repository, tag, signal)) === digest) tags.push(tag)
+    else if (await view.hadTag(repository, tag, digest, signal)) former.push(tag)
   }
-  return tags
+  return { tags, former }
 }

@@ -19,6 +19,7 @@ import {
   revisionType,
   type TreePath,
   tagHistoryPath,
+  tagIndexFolder,
   tagLink,
   tagsPath
 } from './layout.ts'
@@ -64,6 +65,8 @@ export interface TreeView {
   layers(name: string, signal: AbortSignal): AsyncGenerator<Digest>
   /** The manifests that a tag points at and has pointed at. */
   tagHistory(name: string, tag: string, signal: AbortSignal): AsyncGenerator<Digest>
+  /** Whether a tag has pointed at a manifest. */
+  hadTag(name: string, tag: string, digest: Digest, signal: AbortSignal): Promise<boolean>
   /** All content of the tree, whatever repository it belongs to. */
   contents(signal: AbortSignal): AsyncGenerator<Digest>
   /** The first components of the repository names. */
@@ -162,6 +165,8 @@ export function openTree(root: Link, directories: Directories, load: LoadBlock):
     referrers: (name, subject, signal) => digests(referrersPath(name, subject), signal),
     layers: (name, signal) => digests(layersPath(name), signal),
     tagHistory: (name, tag, signal) => digests(tagHistoryPath(name, tag), signal),
+    hadTag: async (name, tag, digest, signal) =>
+      (await find(tagIndexFolder(name, tag, digest), signal)) !== undefined,
     async *contents(signal) {
       for (const algorithm of await namesIn(blobsPath, signal)) {
         for (const part of await namesIn([...blobsPath, algorithm], signal)) {

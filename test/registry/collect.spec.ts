@@ -135,6 +135,17 @@ describe('a collection', function () {
     assert.ok(await has('app', two.layer))
   })
 
+  it('takes a manifest that was deleted by its digest, though a tag that stays once pointed at it', async () => {
+    const one = await image('app', '1')
+    await image('app', '1')
+    await client.expect(202, 'DELETE', `/v2/app/manifests/${one.digest}`)
+    const { blobs } = await collect()
+    assert.deepEqual(
+      blobs.map(({ digest }) => digest).sort(),
+      [one.digest, one.config.digest, one.layer.digest].sort()
+    )
+  })
+
   it('keeps the children of an index as long as one that has them is tagged', async () => {
     const [arm, amd] = [await image('app', undefined), await image('app', undefined)]
     const attestation = await image('app', undefined)
