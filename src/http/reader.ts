@@ -51,7 +51,10 @@ export function createReader(answer: ServerResponse, idleMs: number): Reader {
       try {
         await new Promise<void>((resolve, reject) => {
           drop = () => reject(new PeerGone())
-          answer.write(chunk, (error) => (error == null ? resolve() : reject(error)))
+          answer.write(chunk, (error) => {
+            if (error == null) resolve()
+            else reject(new PeerGone('the answer could not be written', { cause: error }))
+          })
         })
       } finally {
         writing = false
