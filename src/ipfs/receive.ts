@@ -45,10 +45,31 @@ const SHA2_256 = 0x12
 export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) {
   const { ipfs, store, log } = options
 
+  /**
+   * Takes what is left of the file from the peers there are. Where they fail, it goes on with those who could not be
+   * asked yet: a peer that was still being dialled is connected by then.
+   */
+  async function takeAll(reception: Reception, tail: Tail): Promise<void> {
+    const { wanted, signal } = reception
+    const asked = new Set<string>()
+    for (let peers = await wanted.peers(signal); ; ) {
+      for (const peer of peers) asked.add(peer.toString())
+      try {
+        await take(reception, tail, peers)
+        return
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof RegistryError) || !error.code.startsWith('SOURCE_')) throw error
+        peers = await wanted.peers(signal).catch(() => []) // then what failed before is the reason
+        if (!peers.some((peer) => !asked.has(peer.toString()))) throw error
+        log.debug({ cid: wanted.cid.toString(), cause: error.message }, 'others are asked for the rest')
+      }
+    }
+  }
+
   /** Leaves in order into the writer; a leaf of another chunking is noted so that its block can be served too. */
-  async function take(reception: Reception, tail: Tail): Promise<void> {
+  async function take(reception: Reception, tail: Tail, peers: readonly PeerId[]): Promise<void> {
     const { wanted, writer, size, signal } = reception
-    const peers = await wanted.peers(signal)
     for await (const leaf of ipfs.leaves(wanted.cid, { from: writer.size, size, peers, signal })) {
       // The first leaf after a resume can begin before the place where the file ended.
       const skip = writer.size - leaf.offset
@@ -105,7 +126,7 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
     const { wanted, writer, size, verified } = reception
     const tail = createTail(size)
     try {
-      await take(reception, tail)
+      await takeAll(reception, tail)
     } catch (error) {
       await setAside(writer, error)
       throw error

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { digestOf } from '../../src/oci/digest.ts'
+import { testGateway } from '../support/ipfs-gateway.ts'
 import { addFile, content, forever, PATIENT, PROFILES } from '../support/ipfs-nodes.ts'
 import { all, startTransferBed, type TransferBed } from '../support/transfer-bed.ts'
 
@@ -108,6 +111,33 @@ describe('ipfs: a blob on its way into the store', () => {
     )
     // the root, two leaves and the rest
     assert.equal(bed.gateway.sent, 4)
+  })
+
+  it('goes on with a peer that could not be asked yet when those that could be fail', async () => {
+    const bytes = content(6 * MiB + 5)
+    const cid = await addFile(bed.server.store, bytes)
+    const late = testGateway(bed.server.store)
+    const http = createServer((request, answer) => late.handler(request, answer))
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+    try {
+      const { port } = http.address() as AddressInfo
+      const connect = (addresses: readonly string[]) => bed.ipfs.connect(addresses, { signal: forever() })
+      const first = await connect(bed.server.ipfs.addresses())
+      let broken = false
+      bed.gateway.sending = async (index) => {
+        if (index !== 4) return undefined
+        broken = true
+        await cutOff()
+        return undefined
+      }
+      const peers = async () => (broken ? connect([`/ip4/127.0.0.1/tcp/${port}/http`]) : first)
+      const transfer = await bed.transfers.open({ cid, digest: digestOf(bytes), peers }, forever())
+      assert.deepEqual(await all(transfer.read()), bytes)
+      assert.ok(late.sent > 0)
+    } finally {
+      http.closeAllConnections()
+      http.close()
+    }
   })
 
   it('ends a while after its last client has gone, and keeps what it has', async () => {

@@ -19,6 +19,8 @@ export interface TransferBed {
   readonly server: TestNode
   readonly gateway: TestGateway
   readonly transfers: Transfers
+  /** The node that fetches. */
+  readonly ipfs: Ipfs
   /** A transfer of a blob from the peer. */
   open(cid: CID, digest: Digest): Promise<Transfer>
   stop(): Promise<void>
@@ -51,6 +53,7 @@ export async function startTransferBed(timeouts: Timeouts, lingerMs: number): Pr
     server,
     gateway,
     transfers,
+    ipfs,
     open: (cid, digest) => transfers.open({ cid, digest, peers: async () => peers }, forever()),
     async stop() {
       http.closeAllConnections()
