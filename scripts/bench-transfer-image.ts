@@ -8,6 +8,9 @@ import type { SeawayProcess } from '../test/support/seaway-process.ts'
 const MiB = 1024 * 1024
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 
+/** How long a download may say nothing before it counts as hung. */
+const SILENCE_MS = 15_000
+
 /** The repository in the domain's tree. */
 export const REPOSITORY = 'bench.example/app'
 
@@ -86,6 +89,7 @@ export function download(url: string, layer: Layer): Promise<{ rate: number; fir
       })
     })
     request.on('error', reject)
+    request.setTimeout(SILENCE_MS, () => request.destroy(new Error(`nothing came for ${SILENCE_MS} ms`)))
   })
 }
 

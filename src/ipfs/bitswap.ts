@@ -3,6 +3,8 @@ import type { HeliaMixin } from '@helia/interface'
 import type { Libp2p, PeerId, StreamHandler } from '@libp2p/interface'
 import type { createHeliaLight } from 'helia'
 import type { Blockstore } from 'interface-blockstore'
+import type { Log } from '../log.ts'
+import { type Answers, createAnswers } from './bitswap-answers.ts'
 import { MeteredStream } from './metered-stream.ts'
 import type { Bitswap } from './wants.ts'
 
@@ -11,8 +13,7 @@ export const BITSWAP_PROTOCOL = '/ipfs/bitswap/1.2.0'
 
 /**
  * Bitswap as the other side of our links sees it. Messages may take two minutes instead of ten seconds
- * (4 MiB at 35 KB/s); one peer's wants that are answered in one go, all of them in memory, are 128 instead
- * of 1024. The package reads `maxWantListSize`, its type says `maxWantlistSize`.
+ * (4 MiB at 35 KB/s).
  *
  * The streams of one peer stay at the package's 1024, though each may be in the middle of a message: Helia opens
  * one for every block that it wants, and waits for ever where one is refused. What is in them is what
@@ -20,9 +21,7 @@ export const BITSWAP_PROTOCOL = '/ipfs/bitswap/1.2.0'
  */
 const BITSWAP_LIMITS = {
   messageReceiveTimeout: 120_000,
-  messageSendTimeout: 120_000,
-  maxWantListSize: 128,
-  maxWantlistSize: 128
+  messageSendTimeout: 120_000
 }
 
 /** The block broker that `withBitswap` makes, which its package doesn't export by itself. */
@@ -68,12 +67,18 @@ function watched(libp2p: Libp2p, incoming: Incoming): Libp2p {
   return { ...rest, handle } as Libp2p
 }
 
-/** Lets `withBitswap` make its broker over our blockstore (why: see `createIpfs`). */
+/**
+ * Lets `withBitswap` make its broker over our blockstore (why: see `createIpfs`), and has want lists answered by
+ * our own {@link createAnswers}.
+ *
+ * @throws Error when the package has changed
+ */
 export async function seatBitswap(
   helia: ReturnType<typeof createHeliaLight>,
   libp2p: Libp2p,
   blockstore: Blockstore,
-  incoming: Incoming
+  incoming: Incoming,
+  log: Log
 ): Promise<Broker> {
   let broker: Broker | undefined
   let mixin: HeliaMixin | undefined
@@ -95,5 +100,11 @@ export async function seatBitswap(
   withBitswap(seat, BITSWAP_LIMITS)
   await mixin?.start?.(seat)
   if (broker === undefined) throw new Error('@helia/bitswap made no block broker: its mixin has changed')
+  const { network, peerWantLists } = broker.bitswap
+  const answers = createAnswers({ blockstore, network, log })
+  for (const name of Object.keys(answers) as (keyof Answers)[]) {
+    if (typeof peerWantLists[name] !== 'function') throw new Error(`@helia/bitswap has no ${name} any more`)
+  }
+  Object.assign(peerWantLists, answers)
   return broker
 }

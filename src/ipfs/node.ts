@@ -83,10 +83,12 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
   if (routing === 'public') helia.addRouter(heliaRouter(router))
   helia.addMixin({ name: 'libp2p', start: () => libp2p.start(), stop: () => libp2p.stop() })
   const surplus = createSurplus(distrust.flooded)
-  const broker = await seatBitswap(helia, libp2p, offer ? blockstoreOf(offer, limits.up) : blockstore, {
-    read: (peer, bytes) => surplus.read(peer, bytes),
-    overlong: (peer) => distrust.flooded(peer, 'began a message that is longer than any may be')
-  })
+  const offered = offer ? blockstoreOf(offer, limits.up) : blockstore
+  const incoming = {
+    read: surplus.read,
+    overlong: (peer: PeerId) => distrust.flooded(peer, 'began a message that is longer than any may be')
+  }
+  const broker = await seatBitswap(helia, libp2p, offered, incoming, log)
 
   const speakers = new Map<string, PeerId>()
   const bitswapPeers = await libp2p.register(BITSWAP_PROTOCOL, {

@@ -11,13 +11,18 @@ interface Entry {
   sendDontHave: boolean
 }
 
-/** A message as `@helia/bitswap` queues it. */
-interface Message {
+/** A message as `@helia/bitswap` queues it; keys are multihashes in base64. */
+export interface Message {
   full: boolean
   pendingBytes: number
   wantlist: Map<string, Entry>
-  blocks: Map<string, object>
-  blockPresences: Map<string, object>
+  blocks: Map<string, { data: Uint8Array; prefix: Uint8Array }>
+  blockPresences: Map<string, { cid: Uint8Array; type: 'HaveBlock' | 'DoNotHaveBlock' }>
+}
+
+/** A message with nothing in it. */
+export function emptyMessage(): Message {
+  return { full: false, pendingBytes: 0, wantlist: new Map(), blocks: new Map(), blockPresences: new Map() }
 }
 
 /** The part of `@helia/bitswap` that sends. */
@@ -50,13 +55,7 @@ export function createOutbox(network: BitswapNetwork, libp2p: Libp2p): Outbox {
     await new Promise<void>((resolve) => setImmediate(resolve))
     letters.delete(peer.toString())
     if (entries.size === 0) return
-    await network.sendMessage(peer, {
-      full: false,
-      pendingBytes: 0,
-      wantlist: entries,
-      blocks: new Map<string, object>(),
-      blockPresences: new Map<string, object>()
-    })
+    await network.sendMessage(peer, { ...emptyMessage(), wantlist: entries })
   }
 
   function letterTo(peer: PeerId): Letter {

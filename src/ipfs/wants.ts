@@ -1,6 +1,7 @@
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import { LRUCache } from 'lru-cache'
 import type { CID } from 'multiformats/cid'
+import type { Answers } from './bitswap-answers.ts'
 import { type BitswapNetwork, createOutbox } from './outbox.ts'
 
 /**
@@ -12,6 +13,8 @@ import { type BitswapNetwork, createOutbox } from './outbox.ts'
  */
 export interface Bitswap {
   network: BitswapNetwork
+  /** Calls its own members when messages come. */
+  peerWantLists: Answers
   wantList: {
     addEventListener(type: 'block', listener: (event: CustomEvent<BlockEvent>) => void): void
     addEventListener(type: 'presence', listener: (event: CustomEvent<PresenceEvent>) => void): void

@@ -9,7 +9,7 @@ describe('ipfs: a Helia node of stock parts', () => {
 
   it('fetches a file over bitswap, all of whose leaves it wants at once', async () => {
     const { ipfs, store } = await startNode()
-    const bytes = content(64 * 1024 * 1024)
+    const bytes = content(160 * 1024 * 1024)
     const file = await addFile(store, bytes)
     const [address = ''] = ipfs.addresses()
     const helia = await heliaNode(address)
