@@ -107,9 +107,9 @@ async function upload(
   if (put.status !== 201) throw new Error(`upload: ${put.status} ${await put.text()}`)
 }
 
-/** Publishes an image of that one layer at `at`; its root. */
-export async function publish(at: SeawayProcess, layer: Layer): Promise<string> {
-  await upload(at, layer.digest, layer.pieces(), layer.size)
+/** Publishes an image of those layers at `at`; its root. */
+export async function publish(at: SeawayProcess, layers: readonly Layer[]): Promise<string> {
+  for (const layer of layers) await upload(at, layer.digest, layer.pieces(), layer.size)
   const config = Buffer.from('{}')
   const configDigest = `sha256:${createHash('sha256').update(config).digest('hex')}`
   await upload(at, configDigest, [config], config.length)
@@ -121,7 +121,11 @@ export async function publish(at: SeawayProcess, layer: Layer): Promise<string> 
       digest: configDigest,
       size: config.length
     },
-    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: layer.digest, size: layer.size }]
+    layers: layers.map(({ digest, size }) => ({
+      mediaType: 'application/vnd.oci.image.layer.v1.tar',
+      digest,
+      size
+    }))
   })
   const url = `${at.url}/v2/${REPOSITORY}/manifests/1`
   const put = await fetch(url, { method: 'PUT', headers: { 'content-type': MANIFEST }, body: manifest })

@@ -28,6 +28,8 @@ export interface Row {
 
 /** What rows are made from. */
 export interface Bench {
+  /** What is pulled before what is measured. */
+  readonly base: Layer
   readonly layer: Layer
   readonly cid: string
   readonly root: string
@@ -72,7 +74,7 @@ async function untilItEnds(pull: () => Promise<Figures>, tries = 10): Promise<Fi
 
 /** The rows of one kind of network; `link` stands between the two sides if there is one. */
 export async function rowsOf(bench: Bench, link: Link | undefined): Promise<Row[]> {
-  const { layer, cid, root, data, copy, temp, dns, profiles, running } = bench
+  const { base, layer, cid, root, data, copy, temp, dns, profiles, running } = bench
   const host = link === undefined ? '127.0.0.1' : HOST
   const keep = <T extends { stop(): Promise<void> }>(one: T): T => {
     running.push(one)
@@ -115,8 +117,9 @@ export async function rowsOf(bench: Bench, link: Link | undefined): Promise<Row[
         if (said.status !== 200) throw new Error(`${said.status} ${await said.text()}`)
         await said.arrayBuffer()
         const manifest = performance.now() - begun
+        await download(`${image}/blobs/${base.digest}`, base)
         const figures = await download(`${image}/blobs/${layer.digest}`, layer)
-        return { ...figures, manifest, whole: performance.now() - begun }
+        return { ...figures, manifest, whole: manifest + layer.size / 1e3 / figures.rate }
       })
     } finally {
       await gateway.stop()

@@ -5,7 +5,8 @@
  * packages; on loopback, then over a link of 100 MB/s and 50 ms round trip. Rows are measured in turn, so that a
  * machine that is busy for a while slows them all; the medians are compared. Writes a chart. Some five minutes.
  *
- * client ← gateway with an empty store ← peer: three processes. The manifest is fetched first, as clients do.
+ * client ← gateway with an empty store ← peer: three processes. The manifest is fetched first, as clients do,
+ * and a layer of 4 MiB: it is the layer that is cold, not the process.
  * The unverified row is client ← proxy ← file server. The client compares every byte. The rows that have no goal
  * of their own take long: they are measured in every other round. Over the link there are half as many rounds, and
  * those rows are measured in one.
@@ -157,13 +158,15 @@ try {
     data,
     env: { SEAWAY_DNS_SERVERS: dns.address, SEAWAY_LOG_LEVEL: 'error' }
   })
-  const root = await publish(first, layer)
+  const base = makeLayer(4 * MiB)
+  const root = await publish(first, [base, layer])
   await first.stop()
   const cid = await cidOf(data, layer)
   const copy = join(temp.path, 'copy')
   cpSync(data, copy, { recursive: true })
   const kubo = ROWS.includes('kubo')
   const bench: Bench = {
+    base,
     layer,
     cid,
     root,
