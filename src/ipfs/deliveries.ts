@@ -82,7 +82,8 @@ export function createDeliveries({ lanes, queue, shares, cut, drop }: Deliveries
       const waiter = known.find((one) => one.needed !== false && !others(one))
       const [segment] = lane.segments
       if (waiter === undefined || segment === undefined) {
-        if (known.length === 0 && !passed.has(key)) return undefined
+        // while the same block is hashed for all who wait for it, whoever wants it next may not have come yet
+        if (!passed.has(key) && known.every((one) => one.lanes.has(lane))) return undefined
         const sum = (unwanted.get(lane) ?? 0) + size
         unwanted.set(lane, sum)
         if (sum > MAX_UNWANTED) throw new PeerFault(`sent ${sum} bytes that nobody had asked for`)

@@ -160,7 +160,8 @@ export class BlobWriter {
   /** The whole body, which must be at most `limit` bytes; `undefined` when it is longer. */
   async small(limit: number): Promise<Uint8Array | undefined> {
     if (this.#size > limit) return undefined
-    if (this.#leaf !== undefined) return this.#leaf.subarray(0, this.#fill)
+    // a copy, for the leaf's memory will be another one's
+    if (this.#leaf !== undefined) return Buffer.from(this.#leaf.subarray(0, this.#fill))
     const bytes = Buffer.allocUnsafe(this.#size)
     if (this.#size > 0) await this.#file.read(bytes, 0)
     return bytes
@@ -180,15 +181,20 @@ export class BlobWriter {
 
   /** Lets go of the file, which stays. */
   async close(): Promise<void> {
-    this.#leaf = undefined
+    this.#forgetLeaf()
     await this.#file.close()
   }
 
   /** Gives up: nothing stays behind. */
   async abort(): Promise<void> {
     this.#hash.drop()
-    this.#leaf = undefined
+    this.#forgetLeaf()
     await this.#file.remove()
+  }
+
+  #forgetLeaf(): void {
+    if (this.#leaf !== undefined) returnLeaf(this.#leaf)
+    this.#leaf = undefined
   }
 
   /** That this is wanted is known only at the end, so the file is read once more for it. In hex. */
@@ -220,11 +226,14 @@ export class BlobWriter {
       if (length < LEAF_SIZE) this.#fill = length
       else {
         const leaf = borrowLeaf()
-        if ((await this.#file.read(leaf, this.#size)) < length) throw new Error(`${this.path} shrank`)
-        const hashed = this.#hash.leaf(leaf)
-        this.#leaves.push(hashed)
-        await hashed
-        returnLeaf(leaf)
+        try {
+          if ((await this.#file.read(leaf, this.#size)) < length) throw new Error(`${this.path} shrank`)
+          const hashed = this.#hash.leaf(leaf)
+          this.#leaves.push(hashed)
+          await hashed
+        } finally {
+          returnLeaf(leaf)
+        }
       }
       this.#size += length
     }

@@ -140,9 +140,14 @@ export function content(size: number): Uint8Array {
 }
 
 /** Reads a file to its end. */
-export async function readAll(leaves: AsyncIterable<{ data: Uint8Array }>): Promise<Buffer> {
+export async function readAll(
+  leaves: AsyncIterable<{ data: Uint8Array; release?: () => void }>
+): Promise<Buffer> {
   const pieces: Uint8Array[] = []
-  for await (const { data } of leaves) pieces.push(data)
+  for await (const { data, release } of leaves) {
+    pieces.push(Buffer.from(data))
+    release?.()
+  }
   return Buffer.concat(pieces)
 }
 
