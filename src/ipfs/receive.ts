@@ -7,15 +7,42 @@ import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
 import { type Lent, lend } from './lend.ts'
 import type { Ipfs, Leaf, PeerId } from './types.ts'
 
-/** A blob to be fetched: the digest that it must have, and the UnixFS file that is said to hold it. */
-export interface Wanted {
+/**
+ * Whoever has a blob outside of IPFS. Nothing proves its bytes but the digest of the whole.
+ */
+export interface Origin {
+  /** What messages call it. */
+  readonly what: string
+  /** In bytes. @throws {RegistryError} BLOB_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT */
+  size(signal: AbortSignal): Promise<number>
+  /** The bytes from `from` to the end; a chunk may be used again when the next one is asked for. */
+  read(from: number, signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** What it sent turned out to be something else. */
+  refuted(): void
+}
+
+interface Blob {
+  /** What the bytes must have. */
   readonly digest: Digest
+  /** Told of bytes of content that came from peers. */
+  readonly received?: (bytes: number) => void
+  /** Told when it is in the store. */
+  readonly kept?: (blob: BlobInfo) => void
+}
+
+interface InIpfs {
+  /** The UnixFS file that is said to hold it. */
   readonly cid: CID
   /** Peers to ask, found when they are needed. */
   readonly peers: (signal: AbortSignal) => Promise<readonly PeerId[]>
-  /** Told of bytes of content that came from peers. */
-  readonly received?: (bytes: number) => void
 }
+
+/**
+ * A blob to be fetched: by the file that is said to hold it, from an origin, or both; then the origin is asked
+ * for what no peer sent.
+ */
+export type Wanted = Blob &
+  ((InIpfs & { readonly origin?: Origin }) | { readonly origin: Origin; readonly cid?: never })
 
 /** Where a blob's last piece begins, in bytes: what is withheld until the digest of the whole is known. */
 export function tailOf(size: number): number {
@@ -49,32 +76,37 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
    * Takes what is left of the file from the peers there are. Where they fail, it goes on with those who could not be
    * asked yet: a peer that was still being dialled is connected by then.
    */
-  async function takeAll(reception: Reception, tail: Tail): Promise<void> {
-    const { wanted, signal } = reception
+  async function takeFromPeers(reception: Reception, file: InIpfs, tail: Tail): Promise<void> {
+    const { signal } = reception
     const asked = new Set<string>()
-    for (let peers = await wanted.peers(signal); ; ) {
+    for (let peers = await file.peers(signal); ; ) {
       for (const peer of peers) asked.add(peer.toString())
       try {
-        await take(reception, tail, peers)
+        await takeLeaves(reception, file.cid, tail, peers)
         return
       } catch (error) {
         signal.throwIfAborted()
         if (!(error instanceof RegistryError) || !error.code.startsWith('SOURCE_')) throw error
-        peers = await wanted.peers(signal).catch(() => []) // then what failed before is the reason
+        peers = await file.peers(signal).catch(() => []) // then what failed before is the reason
         if (!peers.some((peer) => !asked.has(peer.toString()))) throw error
-        log.debug({ cid: wanted.cid.toString(), cause: error.message }, 'others are asked for the rest')
+        log.debug({ cid: file.cid.toString(), cause: error.message }, 'others are asked for the rest')
       }
     }
   }
 
   /** Leaves in order into the writer; a leaf of another chunking is noted so that its block can be served too. */
-  async function take(reception: Reception, tail: Tail, peers: readonly PeerId[]): Promise<void> {
+  async function takeLeaves(
+    reception: Reception,
+    cid: CID,
+    tail: Tail,
+    peers: readonly PeerId[]
+  ): Promise<void> {
     const { wanted, writer, size, signal } = reception
-    for await (const leaf of ipfs.leaves(wanted.cid, { from: writer.size, size, peers, signal })) {
+    for await (const leaf of ipfs.leaves(cid, { from: writer.size, size, peers, signal })) {
       // The first leaf after a resume can begin before the place where the file ended.
       const skip = writer.size - leaf.offset
       if (leaf.offset + leaf.data.length > size)
-        throw new RegistryError('SOURCE_FAILED', `${wanted.cid} holds more bytes than its root says`)
+        throw new RegistryError('SOURCE_FAILED', `${cid} holds more bytes than its root says`)
       if (!leaf.local) wanted.received?.(leaf.data.length)
       tail.keep(leaf)
       const lent = lend(leaf)
@@ -103,17 +135,53 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
       }
     }
     if (writer.size !== size)
-      throw new RegistryError('SOURCE_FAILED', `${wanted.cid} ended after ${writer.size} of ${size} bytes`)
+      throw new RegistryError('SOURCE_FAILED', `${cid} ended after ${writer.size} of ${size} bytes`)
+  }
+
+  /** What an origin sends, in order into the writer. */
+  async function takeBytes({ writer, size, signal }: Reception, origin: Origin, tail: Tail): Promise<void> {
+    for await (const data of origin.read(writer.size, signal)) {
+      const offset = writer.size
+      if (offset + data.length > size)
+        throw new RegistryError('SOURCE_FAILED', `${origin.what} sent more than the ${size} bytes it said`)
+      tail.keep({ offset, data })
+      await writer.append(data)
+    }
+    if (writer.size !== size)
+      throw new RegistryError('SOURCE_FAILED', `${origin.what} ended after ${writer.size} of ${size} bytes`)
+  }
+
+  /** From peers, and from the origin what they don't have; `unproven` is told before the first byte of that. */
+  async function take(reception: Reception, tail: Tail, unproven: () => void): Promise<void> {
+    const { wanted, signal } = reception
+    const { origin } = wanted
+    if (wanted.cid !== undefined) {
+      try {
+        await takeFromPeers(reception, wanted, tail)
+        return
+      } catch (error) {
+        signal.throwIfAborted()
+        const failed = error instanceof RegistryError && error.code.startsWith('SOURCE_')
+        if (origin === undefined || !failed) throw error
+        log.info(
+          { digest: wanted.digest, from: origin.what, cause: reason(error) },
+          'peers fail, so the origin is asked'
+        )
+      }
+    }
+    if (origin === undefined) return
+    unproven()
+    await takeBytes(reception, origin, tail)
   }
 
   /**
    * What was verified stays in the incoming folder, under the CID, for the next try. Not so with other
    * chunkings: where their leaves lie is known only until the process ends; nor on a full disk, which would
-   * stay full.
+   * stay full; nor with bytes that nothing proves, in a file that is named by a CID.
    */
-  async function setAside(writer: BlobWriter, error: unknown): Promise<void> {
+  async function setAside(writer: BlobWriter, error: unknown, mixed: boolean): Promise<void> {
     const full = error instanceof RegistryError && error.code === 'STORAGE_FULL'
-    if (writer.hasForeignLeaves || full) await writer.abort()
+    if (writer.hasForeignLeaves || full || mixed) await writer.abort()
     else
       await writer
         .suspend()
@@ -125,22 +193,31 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
   return async function receive(reception: Reception): Promise<BlobInfo> {
     const { wanted, writer, size, verified } = reception
     const tail = createTail(size)
+    let mixed = false
     try {
-      await takeAll(reception, tail)
+      await take(reception, tail, () => {
+        mixed = wanted.cid !== undefined
+      })
     } catch (error) {
-      await setAside(writer, error)
+      await setAside(writer, error, mixed)
       throw error
     }
     const onVerified = () => verified(tail.bytes())
     return store.blobs.commit(writer, wanted.digest, { onVerified, cached: true }).catch((error: unknown) => {
       if (!(error instanceof RegistryError) || error.code !== 'DIGEST_INVALID') throw error
+      wanted.origin?.refuted()
       log.error(
-        { digest: wanted.digest, cid: wanted.cid.toString(), cause: error.message },
-        'a tree names wrong content for a digest'
+        {
+          digest: wanted.digest,
+          cid: wanted.cid?.toString(),
+          from: wanted.origin?.what,
+          cause: error.message
+        },
+        'a source names wrong content for a digest'
       )
       throw new RegistryError(
         'SOURCE_FAILED',
-        `what the tree holds as ${wanted.digest} is other content; nothing of it was kept`,
+        `what ${wanted.cid === undefined ? wanted.origin.what : 'the tree'} holds as ${wanted.digest} is other content; nothing of it was kept`,
         { cause: error }
       )
     })
@@ -149,7 +226,7 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
 
 /** The last piece of a file, gathered from the leaves that hold it. */
 interface Tail {
-  keep(leaf: Leaf): void
+  keep(part: Pick<Leaf, 'offset' | 'data'>): void
   /** All of it, or `undefined` when a part came before this process did. */
   bytes(): Uint8Array | undefined
 }

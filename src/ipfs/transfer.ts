@@ -10,7 +10,7 @@ import type { LiveFile } from './live.ts'
 import { createReceiver, tailOf, type Wanted } from './receive.ts'
 import type { Ipfs } from './types.ts'
 
-export type { Wanted } from './receive.ts'
+export type { Origin, Wanted } from './receive.ts'
 
 /** A blob on its way into the store. */
 export interface Transfer {
@@ -71,16 +71,33 @@ export function createTransfers(options: {
   const live = new Map<string, LiveFile>()
   let remembered = 0
 
+  /** As peers say, or the origin where there are none who can. */
+  async function sizeOf(wanted: Wanted, signal: AbortSignal): Promise<number> {
+    if (wanted.cid === undefined) return wanted.origin.size(signal)
+    const { cid, origin } = wanted
+    try {
+      return (await ipfs.stat(cid, { peers: await wanted.peers(signal), signal })).size
+    } catch (error) {
+      signal.throwIfAborted()
+      if (origin === undefined) throw error
+      return origin.size(signal)
+    }
+  }
+
   async function begin(wanted: Wanted): Promise<Active> {
     const controller = new AbortController()
     const { signal } = controller
-    const peers = await wanted.peers(signal)
-    const { size } = await ipfs.stat(wanted.cid, { peers, signal })
-    const id = `pull-${wanted.cid}`
-    const writer = await store.incoming.resume(id).catch((error: unknown) => {
+    const size = await sizeOf(wanted, signal)
+    const id = `pull-${wanted.cid ?? wanted.digest.replace(':', '-')}`
+    let writer = await store.incoming.resume(id).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return store.incoming.create(id)
       throw error
     })
+    if (writer.size > size) {
+      // a source said once that it was longer
+      await writer.abort()
+      writer = store.incoming.create(id)
+    }
     if (writer.size > 0)
       log.info({ digest: wanted.digest, have: writer.size, of: size }, 'resuming a transfer')
     const verified = (tail: Uint8Array | undefined) => {
@@ -121,30 +138,33 @@ export function createTransfers(options: {
       .then(
         (info) => {
           transfer.info = info
+          wanted.kept?.(info)
         },
         (error: unknown) => {
           transfer.failure = error
           log.warn(
-            { digest: wanted.digest, cid: wanted.cid.toString(), cause: reason(error) },
+            { digest: wanted.digest, cid: wanted.cid?.toString(), cause: reason(error) },
             'a transfer failed'
           )
         }
       )
       .finally(() => {
         active.delete(wanted.digest)
-        live.delete(wanted.cid.toString())
+        if (wanted.cid !== undefined) live.delete(wanted.cid.toString())
         running.delete(settled)
         while (transfer.recent.length > 0) forget(transfer)
         notify()
       })
     running.add(settled)
-    live.set(wanted.cid.toString(), {
-      path: writer.path,
-      written: () => writer.written,
-      tail: () => transfer.tail && { from: tailOf(size), bytes: transfer.tail },
-      ended: () => transfer.info !== undefined || transfer.failure !== undefined,
-      moved: transfer.moved
-    })
+    // what nothing proves yet isn't passed on to peers
+    if (wanted.origin === undefined && wanted.cid !== undefined)
+      live.set(wanted.cid.toString(), {
+        path: writer.path,
+        written: () => writer.written,
+        tail: () => transfer.tail && { from: tailOf(size), bytes: transfer.tail },
+        ended: () => transfer.info !== undefined || transfer.failure !== undefined,
+        moved: transfer.moved
+      })
     return transfer
   }
 
