@@ -1,0 +1,166 @@
+import { readFileSync } from 'node:fs'
+import type { UpstreamSetting } from '../config-values.ts'
+import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import { looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
+import { BUILT_IN, type KnownRegistry } from './built-in.ts'
+import { type Credentials, createCredentials } from './credentials.ts'
+import { createMirror, type Mirror } from './mirror.ts'
+import { createTokens } from './tokens.ts'
+import { createUpstream, type Upstream } from './upstream.ts'
+import { createWire, type Wire } from './wire.ts'
+
+export { asRefusal, type Fault, UpstreamError } from './failure.ts'
+export { createShared } from './shared.ts'
+export type { MirrorStatus, Upstream, UpstreamManifest } from './upstream.ts'
+
+/** What upstreams are made from; times in milliseconds. */
+export interface UpstreamsOptions {
+  /** By domain: what is set beside, and instead of, what is built in. */
+  readonly settings: ReadonlyMap<string, UpstreamSetting>
+  /** A docker `config.json` for all of them; nothing if empty. */
+  readonly auth: string
+  readonly ttlMs: number
+  readonly timeoutMs: number
+  /** What servers may be dialled that an upstream sends us to: token services, storage. */
+  readonly allowDial: AllowDial
+  /** Known without being set: the well-known registries unless given. */
+  readonly builtIn?: readonly KnownRegistry[]
+}
+
+/**
+ * The registries that are pulled through, by domain. It is a closed list: what a client names is looked up in it, and is
+ * never itself where something is dialled.
+ */
+export interface Upstreams {
+  of(domain: string): Upstream | undefined
+  /** The domain that `host` is a name of, perhaps with a port: itself, or an alias of an upstream. */
+  domainOf(host: string): string | undefined
+  /**
+   * The one name of a repository that has several: `docker.io/alpine`, `index.docker.io/library/alpine` and
+   * `proxy/docker.io/alpine` are `docker.io/library/alpine`. Others stay as they are.
+   */
+  canonical(name: RepositoryName): RepositoryName
+  all(): readonly Upstream[]
+  /** Closes connections that wait for the next request. */
+  stop(): void
+}
+
+/** The first component of names that say outright that they go to an upstream. */
+const PREFIX = 'proxy/'
+
+/**
+ * Makes them.
+ *
+ * @throws {RegistryError} REQUEST_INVALID for a domain without a URL, or a file of certificates that can't be read
+ */
+export function createUpstreams(options: UpstreamsOptions): Upstreams {
+  const known = new Map((options.builtIn ?? BUILT_IN).map((each) => [each.domain, each]))
+  const upstreams = new Map<string, Upstream>()
+  const aliases = new Map<string, string>()
+  const wires: Wire[] = []
+  const policy = createPolicy(options.allowDial)
+  const common = options.auth === '' ? undefined : createCredentials(options.auth)
+
+  for (const domain of new Set([...known.keys(), ...options.settings.keys()])) {
+    const setting: UpstreamSetting = options.settings.get(domain) ?? { off: false, urls: [] }
+    if (setting.off) continue
+    const standard = known.get(domain)
+    const given = setting.urls.length > 0 ? setting.urls : standard ? [standard.url] : []
+    if (given.length === 0)
+      throw new RegistryError(
+        'REQUEST_INVALID',
+        `SEAWAY_UPSTREAMS names ${domain} without a URL: write ${domain}=https://…`
+      )
+    const urls = given.map((url) => new URL(url))
+    const wire = createWire({
+      ca: setting.ca === undefined ? undefined : certificates(setting.ca),
+      timeoutMs: options.timeoutMs,
+      trusted: new Set(urls.map(({ hostname }) => hostname)),
+      policy
+    })
+    wires.push(wire)
+    const own = setting.auth === undefined ? common : createCredentials(setting.auth)
+    const upstream = createUpstream({
+      domain,
+      wire,
+      mirrors: urls.map((url) => mirrorAt(url, wire, own, standard)),
+      policy: {
+        local: setting.local ?? true,
+        // none of the well-known ones publishes a tree, and a name that doesn't exist costs DNS a round trip
+        published: setting.published ?? standard === undefined,
+        offline: setting.offline ?? false,
+        ttlMs: setting.ttl ?? options.ttlMs
+      }
+    })
+    upstreams.set(domain, upstream)
+    for (const alias of [...(standard?.aliases ?? []), ...(setting.aliases ?? [])]) aliases.set(alias, domain)
+  }
+
+  /** A name of one component below a domain that keeps those elsewhere. */
+  const inLibrary = (domain: string, repository: string): string => {
+    const library = known.get(domain)?.library
+    return library === undefined || repository.includes('/') ? repository : `${library}/${repository}`
+  }
+
+  const domainOf = (host: string): string | undefined => {
+    const name = host.toLowerCase().replace(/\.$/, '')
+    return aliases.get(name) ?? (upstreams.has(name) ? name : undefined)
+  }
+
+  return {
+    of: (domain) => upstreams.get(domain),
+    domainOf,
+    canonical(name) {
+      if (name.place.kind !== 'domain') return name
+      let { domain } = name.place
+      let { repository } = name
+      if (!looksLikeDomain(domain) && repository.startsWith(PREFIX)) {
+        const { place, repository: below } = parseRepository(repository.slice(PREFIX.length))
+        if (place.kind !== 'domain' || domainOf(place.domain) === undefined) return name
+        domain = place.domain
+        repository = below
+      }
+      const found = domainOf(domain)
+      if (found === undefined) return name
+      return { ...name, place: { kind: 'domain', domain: found }, repository: inLibrary(found, repository) }
+    },
+    all: () => [...upstreams.values()],
+    stop() {
+      for (const wire of wires) wire.close()
+    }
+  }
+}
+
+function mirrorAt(
+  url: URL,
+  wire: Wire,
+  credentials: Credentials | undefined,
+  known: KnownRegistry | undefined
+): Mirror {
+  // what is filed for the domain is for its own server, not for a mirror that somebody else runs
+  const own = known !== undefined && new URL(known.url).host === url.host
+  const names = [url.host, `https://${url.host}`, ...(own ? known.loginNames : [])]
+  const tokens = createTokens({
+    wire,
+    home: url,
+    credential: async (signal) => credentials?.find(names, signal)
+  })
+  return createMirror({ url, wire, tokens })
+}
+
+function certificates(file: string): string {
+  try {
+    const text = readFileSync(file, 'utf8')
+    if (!text.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate in PEM')
+    return text
+  } catch (error) {
+    throw new RegistryError(
+      'REQUEST_INVALID',
+      `the certificates in ${file} cannot be used: ${reason(error)}`,
+      {
+        cause: error
+      }
+    )
+  }
+}

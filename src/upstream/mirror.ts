@@ -1,0 +1,123 @@
+import { retryAfterMs, UpstreamError } from './failure.ts'
+import type { Tokens } from './tokens.ts'
+import type { Reply, Wire } from './wire.ts'
+
+/** One server of an upstream: how it is asked, and how it has behaved. */
+export interface Mirror {
+  readonly url: URL
+  /**
+   * Asks below `/v2/<repository>/`. The answer has status 200, 206 or 304.
+   *
+   * @throws {UpstreamError} for every other one, and as {@link Wire.send}
+   */
+  ask(question: Question): Promise<Reply>
+  /** Why it is to be left alone for now, and for how long yet (ms): it failed, or asked for that. */
+  resting(): { readonly error: UpstreamError; readonly ms: number } | undefined
+  /** It was given up with this. */
+  failed(error: UpstreamError): void
+  /** What it said last of how often it may be asked: the `RateLimit-…` headers. */
+  readonly limits: Readonly<Record<string, string>>
+}
+
+/** What is asked of a mirror. */
+export interface Question {
+  readonly method: 'GET' | 'HEAD'
+  readonly repository: string
+  /** Below the repository: `manifests/<reference>`, `blobs/<digest>`, `tags/list`. */
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+}
+
+/** How long a mirror that failed is left alone: twice as long each time, in milliseconds. */
+const REST_MS = 2000
+const MAX_REST_MS = 60_000
+
+/** How long one is left alone that says it is busy, but not for how long, in milliseconds. */
+const BUSY_MS = 30_000
+
+/** How much of a refusal's body is read so that its connection can be used again, in bytes. */
+const MAX_REFUSAL = 64 * 1024
+
+/** Makes it. */
+export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }): Mirror {
+  const { url, wire, tokens } = options
+  let restingUntil = 0
+  let failures = 0
+  let failure: UpstreamError | undefined
+  let limits: Record<string, string> = {}
+
+  /** A refusal, read to its end. */
+  async function drop(reply: Reply): Promise<void> {
+    await wire.read(reply, MAX_REFUSAL).catch(() => reply.body.destroy())
+  }
+
+  async function once({ repository, path, method, headers, signal }: Question): Promise<Reply> {
+    const base = url.href.endsWith('/') ? url.href : `${url.href}/`
+    const target = new URL(`v2/${repository}/${path}`, base)
+    let shown = tokens.known(repository)
+    for (let tries = 0; ; tries++) {
+      const reply = await wire.send({
+        method,
+        url: target,
+        headers: { 'user-agent': 'seaway', ...headers, ...(shown !== undefined && { authorization: shown }) },
+        signal
+      })
+      note(reply)
+      if ([200, 206, 304].includes(reply.status)) return reply
+      await drop(reply)
+      // a storage service behind it that says so has no business with what we show to the registry
+      const home = reply.url.origin === url.origin
+      if (reply.status !== 401 || !home) throw refusal(reply, `${url.host}/${repository}`)
+      tokens.refused(repository)
+      // what was known may have become too old; what was made for this hasn't
+      if (tries > 0) throw refusal(reply, `${url.host}/${repository}`)
+      shown = await tokens.challenged(repository, reply.headers['www-authenticate'], signal)
+    }
+  }
+
+  function note({ headers }: Reply): void {
+    const said = Object.entries(headers).filter(([name]) => name.startsWith('ratelimit-'))
+    if (said.length > 0)
+      limits = Object.fromEntries(said.map(([name, value]) => [name, String(value).slice(0, 100)]))
+  }
+
+  return {
+    url,
+    resting() {
+      const ms = restingUntil - performance.now()
+      return ms > 0 && failure !== undefined ? { error: failure, ms } : undefined
+    },
+    failed(error) {
+      if (error.fault !== 'down' && error.fault !== 'busy') return
+      failure = error
+      const rest =
+        error.fault === 'busy' ? BUSY_MS : Math.min(MAX_REST_MS, REST_MS * 2 ** Math.min(failures++, 10))
+      restingUntil = performance.now() + (error.retryAfterMs ?? rest)
+    },
+    get limits() {
+      return limits
+    },
+    async ask(question) {
+      const reply = await once(question)
+      failures = 0
+      failure = undefined
+      return reply
+    }
+  }
+}
+
+/** What a status that is no success means. */
+function refusal({ status, headers, url }: Reply, what: string): UpstreamError {
+  const wait = retryAfterMs(headers['retry-after'])
+  if (status === 404) return new UpstreamError('unknown', `${what} hasn't got it`)
+  if (status === 401 || status === 403)
+    return new UpstreamError('denied', `${what} refuses access (${status})`)
+  if (status === 429) {
+    const when = wait === undefined ? '' : `, and wants to be left alone for ${Math.ceil(wait / 1000)} s`
+    return new UpstreamError('busy', `${what} is asked too often (429)${when}`, { retryAfterMs: wait })
+  }
+  if (status === 408 || status >= 500)
+    return new UpstreamError('down', `${what} fails (${status} from ${url.host})`, { retryAfterMs: wait })
+  return new UpstreamError('wrong', `${what} answers ${status}, which means nothing here`)
+}

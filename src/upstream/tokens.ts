@@ -1,0 +1,144 @@
+import { LRUCache } from 'lru-cache'
+import { type Challenge, parseChallenges } from './challenge.ts'
+import type { Credential } from './credentials.ts'
+import { UpstreamError } from './failure.ts'
+import { createShared } from './shared.ts'
+import type { Wire } from './wire.ts'
+
+/** What one registry is shown so that it lets us in. */
+export interface Tokens {
+  /** The Authorization header that worked last for a repository, if it still holds. */
+  known(repository: string): string | undefined
+  /**
+   * Answers a 401: fetches a token, or shows the credentials. Those who ask for the same at the same time share it.
+   *
+   * @throws {UpstreamError} `denied` when there is nothing (more) to show, and as {@link Wire.send}
+   */
+  challenged(repository: string, header: string | undefined, signal: AbortSignal): Promise<string>
+  /** What was shown isn't taken: it is forgotten. */
+  refused(repository: string): void
+}
+
+/** How long a token holds that doesn't say so, and how much earlier it is given up, in milliseconds. */
+const STANDARD_MS = 60_000
+const EARLY_MS = 10_000
+
+/** The largest answer of a token service, in bytes: tokens of large organisations have some 10 KB. */
+const MAX_ANSWER = 1024 * 1024
+
+/**
+ * The token flow of registries, and Basic.
+ *
+ * @param options.home the registry's URL: what is shown to it in the clear was never meant for others
+ * @see https://distribution.github.io/distribution/spec/auth/token/
+ */
+export function createTokens(options: {
+  wire: Wire
+  home: URL
+  credential: (signal: AbortSignal) => Promise<Credential | undefined>
+}): Tokens {
+  const { wire, home } = options
+  const cache = new LRUCache<string, { header: string }>({ max: 2000 })
+  const share = createShared<string>()
+
+  async function answer(
+    repository: string,
+    header: string | undefined,
+    signal: AbortSignal
+  ): Promise<string> {
+    const challenges = parseChallenges(header ?? '')
+    const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
+    if (bearer !== undefined) return token(repository, bearer, signal)
+    const credential = await options.credential(signal)
+    if (
+      challenges.some(({ scheme }) => scheme === 'basic') &&
+      credential !== undefined &&
+      'user' in credential
+    ) {
+      const shown = basic(credential)
+      cache.set(repository, { header: shown }, { ttl: 0 })
+      return shown
+    }
+    throw new UpstreamError('denied', `${home.host} asks for a login`)
+  }
+
+  async function token(repository: string, { parameters }: Challenge, signal: AbortSignal): Promise<string> {
+    const { realm = '', service, scope } = parameters
+    const url = URL.canParse(realm, home.href) ? new URL(realm, home) : undefined
+    if (url === undefined || !/^https?:$/.test(url.protocol))
+      throw new UpstreamError('wrong', `${home.host} names no token service`)
+    if (home.protocol === 'https:' && url.protocol === 'http:')
+      throw new UpstreamError('wrong', `${home.host} names a token service without TLS, which is refused`)
+    const credential = await options.credential(signal)
+    const wanted = scope ?? `repository:${repository}:pull`
+    const reply =
+      credential !== undefined && 'identityToken' in credential
+        ? await wire.send({
+            method: 'POST',
+            url,
+            headers: { 'content-type': 'application/x-www-form-urlencoded' },
+            content: new URLSearchParams({
+              grant_type: 'refresh_token',
+              client_id: 'seaway',
+              scope: wanted,
+              refresh_token: credential.identityToken,
+              ...(service !== undefined && { service })
+            }).toString(),
+            signal
+          })
+        : await wire.send({
+            method: 'GET',
+            url: withQuery(url, service, wanted),
+            headers: credential === undefined ? {} : { authorization: basic(credential) },
+            signal
+          })
+    const text = (await wire.read(reply, MAX_ANSWER)).toString()
+    if (reply.status !== 200) {
+      const fault =
+        reply.status === 401 || reply.status === 403 ? 'denied' : reply.status === 429 ? 'busy' : 'down'
+      throw new UpstreamError(
+        fault,
+        `the token service of ${home.host} (${url.host}) answered ${reply.status}`
+      )
+    }
+    const { value, ms } = tokenIn(text, url)
+    const header = `Bearer ${value}`
+    if (ms > EARLY_MS) cache.set(repository, { header }, { ttl: ms - EARLY_MS })
+    return header
+  }
+
+  return {
+    known: (repository) => cache.get(repository)?.header,
+    refused: (repository) => void cache.delete(repository),
+    challenged: (repository, header, signal) =>
+      share(`${repository}\n${header ?? ''}`, signal, (shared) => answer(repository, header, shared))
+  }
+}
+
+function withQuery(realm: URL, service: string | undefined, scope: string): URL {
+  const url = new URL(realm)
+  if (service !== undefined) url.searchParams.set('service', service)
+  for (const one of scope.split(' ')) url.searchParams.append('scope', one)
+  return url
+}
+
+function tokenIn(text: string, url: URL): { value: string; ms: number } {
+  let json: { token?: unknown; access_token?: unknown; expires_in?: unknown }
+  try {
+    json = JSON.parse(text) as typeof json
+  } catch (error) {
+    throw new UpstreamError('wrong', `the token service ${url.host} answered with what is no JSON`, {
+      cause: error
+    })
+  }
+  const value = json?.token ?? json?.access_token
+  // it becomes a header
+  if (typeof value !== 'string' || !/^[\x21-\x7e]+$/.test(value))
+    throw new UpstreamError('wrong', `the token service ${url.host} answered without a token`)
+  const seconds = Number(json.expires_in)
+  return { value, ms: seconds > 0 ? seconds * 1000 : STANDARD_MS }
+}
+
+function basic({ user, password }: { user: string; password: string }): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+}
