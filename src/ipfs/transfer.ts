@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { isAbort, RegistryError, reason } from '../oci/errors.ts'
@@ -28,6 +28,8 @@ export interface Transfer {
 /** Fetches blobs into the store; those who want the same blob at the same time share one transfer. */
 export interface Transfers {
   open(wanted: Wanted, signal: AbortSignal): Promise<Transfer>
+  /** How long a blob is that is wanted, in bytes, as those say who have it. */
+  size(wanted: Wanted, signal: AbortSignal): Promise<number>
   /** The file with the CID `file`, if it is arriving now: what is verified of it can be passed on to others. */
   live(file: CID): LiveFile | undefined
   /** Ends all transfers; what was verified so far stays for the next try. */
@@ -203,9 +205,31 @@ export function createTransfers(options: {
     oldest.release()
   }
 
+  /** A transfer of what is in the store. */
+  function arrived(info: BlobInfo): Transfer {
+    return {
+      size: info.size,
+      read: (range) =>
+        Readable.from(
+          (async function* () {
+            yield* await store.blobs.read(info, range)
+          })(),
+          { objectMode: false }
+        ),
+      done: async () => info
+    }
+  }
+
   return {
+    size: sizeOf,
     async open(wanted, signal) {
       let pending = active.get(wanted.digest)
+      if (pending === undefined) {
+        // another transfer may have brought it since the caller looked
+        const here = await store.blobs.stat(wanted.digest)
+        pending = active.get(wanted.digest)
+        if (here !== undefined && pending === undefined) return arrived(here)
+      }
       if (pending === undefined) {
         pending = begin(wanted)
         active.set(wanted.digest, pending)
