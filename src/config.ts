@@ -23,6 +23,8 @@ import {
   rate,
   retentionRule,
   size,
+  type UpstreamSetting,
+  upstreams,
   wholeNumber,
   yesNo
 } from './config-values.ts'
@@ -55,6 +57,10 @@ export interface Config {
   readonly allowAnonymousPush: boolean
   readonly hosts: readonly string[]
   readonly pushBase: 'published' | 'empty'
+  readonly upstreams: ReadonlyMap<string, UpstreamSetting>
+  readonly upstreamAuth: string
+  readonly upstreamTtl: number
+  readonly upstreamTimeout: number
   readonly publishers: ReadonlyMap<string, PublisherSetting>
   readonly publishAfter: number
   readonly publishTimeout: number
@@ -251,6 +257,34 @@ export const SETTINGS: readonly Setting[] = [
     'published',
     "what a domain's first push here adds to: the root that the domain publishes, or nothing",
     oneOf('published', 'empty')
+  ),
+  row(
+    'upstreams',
+    'DOMAIN=URL… OPTION=VALUE…|off,…',
+    '',
+    'other registries that are pulled through, beside Docker Hub and the other well-known ones, and what is different of those (see "Other registries")',
+    upstreams
+  ),
+  row(
+    'upstreamAuth',
+    'FILE',
+    '',
+    'a docker config.json with credentials of upstream registries, or the helpers that know them: whoever may pull here then pulls with them; none are used if not set',
+    plain
+  ),
+  row(
+    'upstreamTtl',
+    'TIME',
+    '5m',
+    'how long a tag of an upstream registry is served without asking there whether it has changed',
+    duration
+  ),
+  row(
+    'upstreamTimeout',
+    'TIME',
+    '10s',
+    'how long an upstream registry may take to connect and answer, and be silent in the middle of an answer',
+    duration
   ),
   row(
     'publishers',

@@ -21,6 +21,7 @@ import { operationsOf } from './operations.ts'
 import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
 import { openSecrets } from './secrets.ts'
 import { openStore, type Store } from './store/index.ts'
+import { createUpstreams } from './upstream/index.ts'
 
 /** A gateway that runs. */
 export interface Gateway {
@@ -116,7 +117,16 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
     resolveIpns: resolver.resolve
   })
   stack.defer(() => discovery.stop())
+  const upstreams = createUpstreams({
+    settings: config.upstreams,
+    auth: config.upstreamAuth,
+    ttlMs: config.upstreamTtl,
+    timeoutMs: config.upstreamTimeout,
+    allowDial
+  })
+  stack.defer(() => upstreams.stop())
   const registry = createRegistry({
+    upstreams,
     names: { book, resolver, folder: join(config.data, 'keys'), lifetimeMs: config.ipnsLifetime },
     store,
     ipfs,

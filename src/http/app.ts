@@ -9,6 +9,7 @@ import { createClientMeter, repositoryIn } from './meter.ts'
 import { nameRoutes } from './names.ts'
 import { createPullHandlers } from './pull.ts'
 import { createPushHandlers } from './push.ts'
+import type { Naming } from './request.ts'
 import { type Route, routeTable } from './routes.ts'
 import { setServerTiming } from './timing.ts'
 import { type PeerTerms, trustlessRoutes } from './trustless.ts'
@@ -28,9 +29,10 @@ export interface AppOptions {
 
 /** All routes of the gateway's port: the registry's and the trustless gateway's. */
 export function registryRoutes(options: Pick<AppOptions, 'registry' | 'hosts' | 'terms'>): readonly Route[] {
-  const { registry, hosts } = options
+  const { registry } = options
+  const naming: Naming = { hosts: options.hosts, names: registry.names }
   return [
-    ...routeTable(createPullHandlers(registry, hosts), createPushHandlers(registry, hosts)),
+    ...routeTable(createPullHandlers(registry, naming), createPushHandlers(registry, naming)),
     ...trustlessRoutes(registry.content, options.terms),
     ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns))
   ]
@@ -42,6 +44,7 @@ export function createApp(options: AppOptions): Koa {
   const app = new Koa()
   const router = new Router({ strict: false })
   const lifetime = createLifetimes(options.stopping)
+  const naming: Naming = { hosts: options.hosts, names: options.registry.names }
   const meter = createClientMeter(options.registry.meters)
   for (const { method, path, deadline, handle } of registryRoutes(options)) {
     // Some clients leave the last slash out.
@@ -49,7 +52,7 @@ export function createApp(options: AppOptions): Koa {
     router.register(paths, method === 'GET' ? ['GET', 'HEAD'] : [method], async (ctx) => {
       const signal = lifetime(ctx.res, deadline ? options.pullTimeoutMs : undefined)
       // what peers get is counted where it is sent
-      if (path.startsWith('/v2/')) meter.watch(ctx, repositoryIn(ctx, options.hosts))
+      if (path.startsWith('/v2/')) meter.watch(ctx, repositoryIn(ctx, naming))
       try {
         await handle({ ctx, signal })
       } finally {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { Context } from 'koa'
 import type { RepositoryName } from '../oci/reference.ts'
 import { type Meters, NOBODY, ownerOf } from '../registry/index.ts'
-import { repositoryOf } from './request.ts'
+import { type Naming, repositoryOf } from './request.ts'
 
 /** Counts what clients send and get, as it passes their connections. */
 export interface ClientMeter {
@@ -54,9 +54,9 @@ export function createClientMeter(meters: Meters): ClientMeter {
 }
 
 /** The repository that a request is about, by the name in its path; none where there is none, or a bad one. */
-export function repositoryIn(ctx: Context, hosts: readonly string[]): RepositoryName | undefined {
+export function repositoryIn(ctx: Context, naming: Naming): RepositoryName | undefined {
   try {
-    return ctx['params']?.name === undefined ? undefined : repositoryOf(ctx, hosts)
+    return ctx['params']?.name === undefined ? undefined : repositoryOf(ctx, naming)
   } catch {
     return undefined // whoever answers says what is wrong with it
   }

@@ -7,6 +7,7 @@ import {
   digestOfPath,
   type Exchange,
   linkNext,
+  type Naming,
   pageOf,
   queryOf,
   referenceOf,
@@ -23,7 +24,7 @@ export interface PullHandlers {
   referrers(exchange: Exchange): Promise<void>
 }
 
-export function createPullHandlers(registry: Registry, hosts: readonly string[]): PullHandlers {
+export function createPullHandlers(registry: Registry, naming: Naming): PullHandlers {
   const { pull, lists } = registry
 
   /**
@@ -50,11 +51,12 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
 
     async manifest(exchange) {
       const { ctx, signal } = exchange
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const reference = referenceOf(ctx, 404)
       const manifest = await answerHead(exchange, () => pull.manifest(name, reference, signal))
       ctx.set('Docker-Content-Digest', manifest.digest)
       ctx.set('ETag', `"${manifest.digest}"`)
+      if (manifest.stale !== undefined) ctx.set('Warning', staleWarning(manifest.stale))
       if (isFresh(ctx.get('If-None-Match'), manifest.digest)) {
         ctx.status = 304
         return
@@ -72,9 +74,10 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
 
     async blob(exchange) {
       const { ctx, signal } = exchange
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const digest = digestOfPath(ctx)
-      const blob = await answerHead(exchange, () => pull.blob(name, digest, signal))
+      const head = ctx.method === 'HEAD'
+      const blob = await answerHead(exchange, () => pull.blob(name, digest, signal, { head }))
       const headers = {
         'Docker-Content-Digest': digest,
         ETag: `"${digest}"`,
@@ -103,7 +106,7 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
     },
 
     async tags({ ctx, signal }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const page = pageOf(ctx)
       const { items, more } = await lists.tags(name, page, signal)
       if (more) linkNext(ctx, page, items.at(-1))
@@ -112,7 +115,7 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
 
     async catalogue({ ctx, signal }) {
       const page = pageOf(ctx)
-      const of = cataloguePlace(ctx, hosts)
+      const of = cataloguePlace(ctx, naming)
       const after = page.after.startsWith(of.prefix) ? page.after.slice(of.prefix.length) : page.after
       const { items, more } =
         of.place === undefined
@@ -124,7 +127,7 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
     },
 
     async referrers({ ctx, signal }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const subject = digestOfPath(ctx)
       const artifactType = queryOf(ctx, 'artifactType')
       const page = pageOf(ctx)
@@ -143,6 +146,11 @@ export function createPullHandlers(registry: Registry, hosts: readonly string[])
       ctx.set('Content-Type', OCI_INDEX)
     }
   }
+}
+
+/** What says that an answer may be out of date, and why. @see https://www.rfc-editor.org/rfc/rfc7234#section-5.5.1 */
+function staleWarning(why: string): string {
+  return `110 seaway "the upstream cannot be asked: ${why.replace(/[^\x20-\x7e]|["\\]/g, ' ').slice(0, 300)}"`
 }
 
 /** Whether an If-None-Match header names this content. */

@@ -10,6 +10,7 @@ import {
   digestOfPath,
   digestOfQuery,
   type Exchange,
+  type Naming,
   queryOf,
   readBody,
   referenceOf,
@@ -29,7 +30,7 @@ export interface PushHandlers {
   deleteBlob(exchange: Exchange): Promise<void>
 }
 
-export function createPushHandlers(registry: Registry, hosts: readonly string[]): PushHandlers {
+export function createPushHandlers(registry: Registry, naming: Naming): PushHandlers {
   const { push, uploads } = registry
 
   const uploadId = (ctx: Context) => String(ctx['params']?.id ?? '')
@@ -50,7 +51,7 @@ export function createPushHandlers(registry: Registry, hosts: readonly string[])
 
   return {
     async startUpload({ ctx, signal }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       push.writableDomain(name)
       const mount = digestOfQuery(ctx, 'mount')
       const from = mountSource(ctx)
@@ -75,17 +76,17 @@ export function createPushHandlers(registry: Registry, hosts: readonly string[])
     },
 
     async uploadStatus({ ctx }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       uploading(ctx, name, await uploads.status(name, uploadId(ctx)), 204)
     },
 
     async appendUpload({ ctx }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       uploading(ctx, name, await uploads.append(name, uploadId(ctx), bodyOf(ctx), chunkRangeOf(ctx)), 202)
     },
 
     async finishUpload({ ctx }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const digest = digestOfQuery(ctx)
       if (digest === undefined) {
         throw new RegistryError(
@@ -98,12 +99,12 @@ export function createPushHandlers(registry: Registry, hosts: readonly string[])
     },
 
     async cancelUpload({ ctx }) {
-      await uploads.cancel(repositoryOf(ctx, hosts), uploadId(ctx))
+      await uploads.cancel(repositoryOf(ctx, naming), uploadId(ctx))
       ctx.status = 204
     },
 
     async putManifest({ ctx, signal }) {
-      const name = repositoryOf(ctx, hosts)
+      const name = repositoryOf(ctx, naming)
       const reference = referenceOf(ctx, 400)
       const bytes = await readBody(ctx, MAX_MANIFEST)
       const pushed = await push.manifest(
@@ -126,13 +127,13 @@ export function createPushHandlers(registry: Registry, hosts: readonly string[])
     },
 
     async deleteManifest({ ctx, signal }) {
-      await push.deleteManifest(repositoryOf(ctx, hosts), referenceOf(ctx, 404), signal)
+      await push.deleteManifest(repositoryOf(ctx, naming), referenceOf(ctx, 404), signal)
       ctx.status = 202
       ctx.length = 0
     },
 
     async deleteBlob({ ctx, signal }) {
-      await push.deleteBlob(repositoryOf(ctx, hosts), digestOfPath(ctx), signal)
+      await push.deleteBlob(repositoryOf(ctx, naming), digestOfPath(ctx), signal)
       ctx.status = 202
       ctx.length = 0
     }
@@ -143,7 +144,7 @@ export function createPushHandlers(registry: Registry, hosts: readonly string[])
     const from = queryOf(ctx, 'from')
     if (from === undefined) return undefined
     try {
-      return repositoryNamed(ctx, hosts, from)
+      return repositoryNamed(ctx, naming, from)
     } catch (error) {
       if (error instanceof RegistryError) return 'nowhere'
       throw error

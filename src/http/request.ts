@@ -12,7 +12,7 @@ import {
   type Reference,
   type RepositoryName
 } from '../oci/reference.ts'
-import type { ChunkRange, Page } from '../registry/index.ts'
+import type { ChunkRange, Page, Registry } from '../registry/index.ts'
 import { bodyOf } from './early.ts'
 
 /** What a handler gets: one parsed request. */
@@ -20,6 +20,13 @@ export interface Exchange {
   readonly ctx: Context
   /** Aborted when the client goes away, when the deadline passes, or at shutdown. */
   readonly signal: AbortSignal
+}
+
+/** What clients call things. */
+export interface Naming {
+  /** Domains that they use as the gateway's host name. */
+  readonly hosts: readonly string[]
+  readonly names: Registry['names']
 }
 
 /** How many items a page of a list has at most, and when the client doesn't say. */
@@ -34,19 +41,22 @@ const DEFAULT_PAGE = 1000
  * @see https://github.com/opencontainers/distribution-spec/blob/main/spec.md#registry-proxying
  * @throws {RegistryError} NAME_INVALID
  */
-export function repositoryOf(ctx: Context, hosts: readonly string[]): RepositoryName {
-  return repositoryNamed(ctx, hosts, String(ctx['params']?.name ?? ''))
+export function repositoryOf(ctx: Context, naming: Naming): RepositoryName {
+  return repositoryNamed(ctx, naming, String(ctx['params']?.name ?? ''))
 }
 
 /** The repository that a name in a request stands for: the one in its path, or one that its query mentions. */
-export function repositoryNamed(ctx: Context, hosts: readonly string[], name: string): RepositoryName {
+export function repositoryNamed(ctx: Context, naming: Naming, name: string): RepositoryName {
+  const { hosts, names } = naming
+  const canonical = (found: RepositoryName) => names?.canonical(found) ?? found
   const ns = queryOf(ctx, 'ns') ?? ''
   const registry = ns.replace(/:\d+$/, '')
-  if (looksLikeDomain(registry) && !isOwnHost(registry)) {
-    const domain = parseDomain(registry)
+  const known = names?.domainOf(ns) ?? names?.domainOf(registry)
+  if (known !== undefined || (looksLikeDomain(registry) && !isOwnHost(registry))) {
+    const domain = known ?? parseDomain(registry)
     ctx.set('OCI-Namespace', ns)
     // The whole name is below the domain then, whatever its first component looks like.
-    return parseRepository(name.startsWith(`${domain}/`) ? name : `${domain}/${name}`)
+    return canonical(parseRepository(name.startsWith(`${domain}/`) ? name : `${domain}/${name}`))
   }
   if (ns !== '' && !isOwnHost(registry)) {
     throw new RegistryError(
@@ -55,7 +65,7 @@ export function repositoryNamed(ctx: Context, hosts: readonly string[], name: st
     )
   }
   const host = ctx.hostname.toLowerCase().replace(/\.$/, '')
-  return hosts.includes(host) ? parseRepository(name, parseDomain(host)) : parseRepository(name)
+  return canonical(hosts.includes(host) ? parseRepository(name, parseDomain(host)) : parseRepository(name))
 }
 
 /** Whether a mirror that is asked for the images of this host is asked for its own: no domain is called so. */
@@ -70,10 +80,7 @@ function isOwnHost(host: string): boolean {
  *
  * @throws {RegistryError} NAME_INVALID
  */
-export function cataloguePlace(
-  ctx: Context,
-  hosts: readonly string[]
-): { place: Place | undefined; prefix: string } {
+export function cataloguePlace(ctx: Context, naming: Naming): { place: Place | undefined; prefix: string } {
   // Any repository of the place will do to have its name read.
   const some = 'any'
   const path = ctx['params']?.name
@@ -85,7 +92,7 @@ export function cataloguePlace(
       `'${clip(String(path))}' is not a domain and not ipfs/<CID>, so it has no catalogue`
     )
   }
-  const { place } = repositoryNamed(ctx, hosts, some)
+  const { place } = repositoryNamed(ctx, naming, some)
   const all = place.kind === 'domain' && place.domain === DEFAULT_DOMAIN
   return { place: all ? undefined : place, prefix: '' }
 }

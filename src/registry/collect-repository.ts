@@ -41,6 +41,7 @@ export async function* planRepository(
   for (const tag of retired) yield { retired: [tag] }
   const kept = new Set<Digest>()
   const linked = createHashSet()
+  const listed = new Set<Digest>()
   /** Manifests that may go, with what they name. */
   const open = new Map<Digest, Named>()
   const bySubject = new Map<Digest, Digest[]>()
@@ -50,7 +51,8 @@ export async function* planRepository(
   function keep(digest: Digest, named: Named | undefined, set: HashSet): void {
     kept.add(digest)
     set.add(nameOf(digest))
-    if (named === undefined) tree.lacks()
+    // a child that the tree never had names nothing of it: only some platforms of an index were pulled through
+    if (named === undefined && listed.has(digest)) tree.lacks()
     for (const blob of named?.blobs ?? []) {
       linked.add(nameOf(blob))
       set.add(nameOf(blob))
@@ -71,6 +73,7 @@ export async function* planRepository(
   }
   const revisions: Digest[] = []
   for await (const digest of view.manifests(repository, signal)) revisions.push(digest)
+  for (const digest of revisions) listed.add(digest)
   const untagged = revisions.filter((digest) => !tagged.has(digest))
   for await (const [digest, named] of together(untagged, read)) {
     signal.throwIfAborted()

@@ -7,6 +7,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import type { RepositoryName } from '../oci/reference.ts'
 import { createUses, type Store } from '../store/index.ts'
 import { createDirectories, createTreeWriter } from '../tree/index.ts'
+import type { Upstreams } from '../upstream/index.ts'
 import { collect } from './collect.ts'
 import { createCacheKeeper } from './collect-cache.ts'
 import { keptRoots } from './collect-live.ts'
@@ -38,6 +39,8 @@ import { createSeeding } from './seeding.ts'
 import { PUBLISH_NOTHING, type RegistrySettings, SEARCH_MS } from './settings.ts'
 import { createSync } from './sync.ts'
 import { createTagTimes } from './tag-times.ts'
+import { createThrough } from './through.ts'
+import { createThroughKeeper } from './through-keep.ts'
 import type { Registry } from './types.ts'
 import { createUploads } from './uploads.ts'
 import { createUsage } from './usage.ts'
@@ -79,6 +82,9 @@ export { type ChunkRange, type UploadStatus, type Uploads, uploadHeaders } from 
 export type { UsageReport } from './usage.ts'
 export type { Verification, VerifyReport } from './verify.ts'
 
+/** Where a name is looked for that has no upstream. */
+const BOTH = { local: true, published: true }
+
 /** Puts the registry together over its store, node and name resolution. */
 export function createRegistry(options: {
   store: Store
@@ -91,6 +97,8 @@ export function createRegistry(options: {
   offer?: Offer
   /** What IPNS names are made and found with: the folder of their keys, and how long a signed record holds, in milliseconds. */
   names?: { book: IpnsBook; resolver: IpnsResolver; folder: string; lifetimeMs: number }
+  /** Other registries that are pulled through; none unless given. */
+  upstreams?: Upstreams
   /** What an examination opens rooms of its own with; how long a pull waits, in milliseconds; bytes of the disk that are never used. */
   doctor?: Omit<FreshOptions, 'log'> & { pullMs: number; reserve: number }
   log: Log
@@ -108,6 +116,7 @@ export function createRegistry(options: {
   const pulled = createPulledRoots(store.records, log)
   const places = createPlaces({
     onRemote: (root) => pulled.note(root),
+    looks: (domain) => options.upstreams?.of(domain)?.policy ?? BOTH,
     holders,
     discovery,
     directories,
@@ -122,6 +131,7 @@ export function createRegistry(options: {
     load: places.loader,
     deadlineMs: settings.treeDeadlineMs
   })
+  const tagTimes = createTagTimes({ records: store.records, trees, log })
   const seeding = createSeeding({ store, trees, offer, log })
   const links = createLinks(store.records)
   const transfers = createTransfers({ ipfs, store, log, lingerMs: settings.transferLingerMs })
@@ -154,7 +164,25 @@ export function createRegistry(options: {
   const meters = options.meters ?? createMeters({ store, log })
   const received = (name: RepositoryName | undefined, bytes: number) =>
     meters.add(name === undefined ? NOBODY : ownerOf(name), { fromPeers: bytes })
-  const pull = createPull({ store, ipfs, transfers, places, links, log, received })
+  const treeUses = createUses()
+  const through =
+    options.upstreams &&
+    createThrough({
+      upstreams: options.upstreams,
+      keeper: createThroughKeeper({ store, trees, treeUses, places, tagTimes }),
+      records: store.records,
+      log
+    })
+  const pull = createPull({
+    store,
+    ipfs,
+    transfers,
+    places,
+    links,
+    ...(through && { through }),
+    log,
+    received
+  })
   const repair = createRepair({
     store,
     ipfs,
@@ -181,7 +209,6 @@ export function createRegistry(options: {
     log
   })
   const uploads = createUploads({ store, links, quota, log })
-  const treeUses = createUses()
   const history = createHistory({ store, trees, keep: settings.collect.keepRoots, log })
   publishing.onPublished((domain, root) => {
     history
@@ -204,7 +231,6 @@ export function createRegistry(options: {
     log
   }
   const removal = createRemoval({ store, trees, places, links })
-  const tagTimes = createTagTimes({ records: store.records, trees, log })
   const retention = createRetention({ tagTimes, rules: settings.collect.retention })
   const runCollection: Registry['collect'] = async (request) => {
     const { dryRun, graceMs = settings.collect.graceMs, signal, progress = () => undefined } = request
@@ -250,13 +276,15 @@ export function createRegistry(options: {
         tagTimes,
         log,
         base: settings.pushBase,
-        pushed: (digests) => seeding.pushed(digests)
+        pushed: (digests) => seeding.pushed(digests),
+        ...(through && { rows: through.pushed })
       }),
       ...removal
     },
     seeding,
     uploads,
-    lists: createLists({ trees, places, pull }),
+    lists: createLists({ trees, places, pull, ...(through && { through }) }),
+    names: options.upstreams,
     content: {
       ...createContent(
         offer,
@@ -336,6 +364,7 @@ export function createRegistry(options: {
       await repair.stop()
       await meters.stop()
       pull.stop()
+      await through?.stop()
       await transfers.stop()
       await uploads.stop()
       await pulled.save()

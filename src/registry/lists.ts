@@ -7,6 +7,7 @@ import type { TreeWriter } from '../tree/index.ts'
 import { mergeSorted, namesBelow, namesIn } from './names.ts'
 import type { Place, Places } from './places.ts'
 import type { Pull } from './pull.ts'
+import type { Through, ThroughRepository } from './through.ts'
 
 /** A part of a list: those after `after`, at most `limit` of them. */
 export interface Page {
@@ -61,8 +62,42 @@ const READ_AT_ONCE = 8
 /** What a page of referrers takes at most, in bytes of JSON, with room for what is around them. */
 const MAX_PAGE_BYTES = MAX_MANIFEST - 1024
 
-export function createLists(options: { trees: TreeWriter; places: Places; pull: Pull }): Lists {
+export function createLists(options: {
+  trees: TreeWriter
+  places: Places
+  pull: Pull
+  /** Other registries; none unless given. */
+  through?: Through
+}): Lists {
   const { trees, places, pull } = options
+
+  /** Tags after `after` as trees here have them. */
+  async function tagsHere(
+    name: RepositoryName,
+    after: string,
+    signal: AbortSignal
+  ): Promise<readonly string[]> {
+    const place = await pull.repository(name, signal)
+    const all = await place.view.tags(place.name, signal)
+    return all.slice(after === '' ? 0 : firstAfter(all, after))
+  }
+
+  /** Those of an upstream, with those that were pushed here; only the latter while it can't be asked. */
+  async function tagsThrough(
+    up: ThroughRepository,
+    name: RepositoryName,
+    { after, limit }: Page,
+    signal: AbortSignal
+  ): Promise<readonly string[]> {
+    const [here, there] = await Promise.allSettled([
+      tagsHere(name, after, signal),
+      up.tags(after, limit + 1, signal)
+    ])
+    signal.throwIfAborted()
+    if (here.status === 'rejected' && there.status === 'rejected') throw there.reason
+    const all = [here, there].flatMap((each) => (each.status === 'fulfilled' ? each.value : []))
+    return [...new Set(all)].filter((tag) => tag > after).sort()
+  }
 
   /** The names of every local tree but the default domain's; all of a domain lie between `domain/` and `domain0`. */
   async function* namesOfDomains(after: string, signal: AbortSignal): AsyncGenerator<string> {
@@ -123,11 +158,10 @@ export function createLists(options: { trees: TreeWriter; places: Places; pull: 
   }
 
   return {
-    async tags(name, { after, limit }, signal) {
-      const place = await pull.repository(name, signal)
-      const all = await place.view.tags(place.name, signal)
-      const from = after === '' ? 0 : firstAfter(all, after)
-      return { items: all.slice(from, from + limit), more: from + limit < all.length }
+    async tags(name, page, signal) {
+      const up = options.through?.of(name)
+      const all = up ? await tagsThrough(up, name, page, signal) : await tagsHere(name, page.after, signal)
+      return { items: all.slice(0, page.limit), more: page.limit < all.length }
     },
 
     async catalogue({ after, limit }, signal) {

@@ -17,6 +17,7 @@ import { timed } from './timings.ts'
 
 /** A tree in which a repository is looked for, with where its blocks come from. */
 export interface Place {
+  readonly kind: 'local' | 'published' | 'root'
   /** For messages and the log: which tree this is. */
   readonly what: string
   readonly view: TreeView
@@ -56,6 +57,8 @@ export function createPlaces(options: {
   writer: () => Pick<TreeWriter, 'view' | 'had'>
   /** Called with the root of each tree of somebody else that is looked into. */
   onRemote?: (root: CID) => void
+  /** Which trees a name of a domain is looked for in; in both unless given. */
+  looks?: (domain: string) => { readonly local: boolean; readonly published: boolean }
   /** Multiaddrs of peers that are asked for roots named by CID. */
   peers: readonly string[]
   log: Log
@@ -64,7 +67,7 @@ export function createPlaces(options: {
   const names = new LRUCache<string, string>({ max: 10_000 })
 
   async function lookup(domain: string, signal: AbortSignal): Promise<Published | undefined> {
-    if (!looksLikeDomain(domain)) return undefined
+    if (!looksLikeDomain(domain) || options.looks?.(domain).published === false) return undefined
     return timed(signal, 'resolve', () => discovery.resolve(domain, { signal }))
   }
 
@@ -138,6 +141,7 @@ export function createPlaces(options: {
     const view = openTree({ cid: root, size: 0 }, directories, load)
     const candidates = async () => namesOf(domain, repository)
     return {
+      kind: 'published',
       what: `the tree ${root} that ${domain} publishes`,
       view,
       peers,
@@ -153,6 +157,7 @@ export function createPlaces(options: {
     const { peers } = fromDomain(domain)
     const candidates = async () => namesOf(domain, repository)
     return {
+      kind: 'local',
       what: `the local tree of ${domain}`,
       view,
       peers,
@@ -196,7 +201,7 @@ export function createPlaces(options: {
         { cause: error }
       )
     })
-    return { what, view, peers, name }
+    return { kind: 'root', what, view, peers, name }
   }
 
   return {
@@ -234,7 +239,8 @@ export function createPlaces(options: {
         yield rootPlace(root, repository, what, signal, wants, found.providers)
         return
       }
-      const own = await local(place.domain, repository, signal)
+      const looked = options.looks?.(place.domain).local !== false
+      const own = looked ? await local(place.domain, repository, signal) : undefined
       if (own !== undefined) yield own
       const found = await publishedPlace(place.domain, repository, signal, wants).catch((error: unknown) => {
         // With a local tree, a domain that publishes nothing is the ordinary case.

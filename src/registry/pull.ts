@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
 import type { Ipfs } from '../ipfs/index.ts'
-import type { Transfers } from '../ipfs/transfer.ts'
+import type { Transfers, Wanted } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
@@ -13,6 +13,7 @@ import { createReadAhead } from './ahead.ts'
 import { begun } from './begun.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
+import type { Through, ThroughRepository } from './through.ts'
 import { timed } from './timings.ts'
 
 /** A manifest, byte for byte as it was pushed. */
@@ -20,6 +21,8 @@ export interface ManifestContent {
   readonly digest: Digest
   readonly mediaType: string
   readonly bytes: Uint8Array
+  /** Why its tag may be out of date, where the registry that it comes from can't be asked. */
+  readonly stale?: string
 }
 
 /** A blob that the repository has. */
@@ -31,12 +34,31 @@ export interface BlobContent {
   open(range?: ByteRange): Promise<Readable>
 }
 
+/** How a search goes. */
+interface Search {
+  /** Whether one of the trees has the repository. */
+  seen: boolean
+  /** Why another one could not be asked, for the message. */
+  unasked: string
+  /** Whether there is an upstream to be asked after the trees. */
+  readonly upstream: boolean
+}
+
 /** Reading: from local trees, and from those that others publish. */
 export interface Pull {
-  /** @throws {RegistryError} MANIFEST_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT */
+  /** @throws {RegistryError} MANIFEST_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT, TOOMANYREQUESTS */
   manifest(name: RepositoryName, reference: Reference, signal: AbortSignal): Promise<ManifestContent>
-  /** @throws {RegistryError} BLOB_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT */
-  blob(name: RepositoryName, digest: Digest, signal: AbortSignal): Promise<BlobContent>
+  /**
+   * @param how `head` only asks whether it is here: an upstream isn't asked, for a client that hears yes does not push
+   *   the blob, and then its manifest is refused
+   * @throws {RegistryError} BLOB_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT, TOOMANYREQUESTS
+   */
+  blob(
+    name: RepositoryName,
+    digest: Digest,
+    signal: AbortSignal,
+    how?: { head: boolean }
+  ): Promise<BlobContent>
   /** The first tree that has the repository, for what is listed rather than looked up. */
   repository(name: RepositoryName, signal: AbortSignal): Promise<Place & { name: string }>
   /** A manifest of a place by its digest, fetched if need be. */
@@ -51,6 +73,8 @@ export function createPull(options: {
   transfers: Transfers
   places: Places
   links: Links
+  /** Other registries; none unless given. */
+  through?: Through
   log: Log
   /** Told of bytes that came from peers, and for which repository where that is known. */
   received?: (name: RepositoryName | undefined, bytes: number) => void
@@ -112,11 +136,12 @@ export function createPull(options: {
   /**
    * The trees that have the repository. Once one was found, another that cannot be asked (name servers
    * that are down, say) ends the search instead of failing it: what was deleted here, or never was, is
-   * then 404 and not a failure, and `unasked` says why it was not looked for elsewhere.
+   * then 404 and not a failure, and `unasked` says why it was not looked for elsewhere. So it is where there is an
+   * upstream to ask after them.
    */
   async function* having(
     name: RepositoryName,
-    search: { seen: boolean; unasked: string },
+    search: Search,
     signal: AbortSignal,
     wants: Ahead
   ): AsyncGenerator<Place & { name: string }> {
@@ -126,8 +151,9 @@ export function createPull(options: {
       try {
         next = await all.next()
       } catch (error) {
-        const failed = error instanceof RegistryError && error.code.startsWith('SOURCE_')
-        if (!failed || !search.seen) throw error
+        if (!(error instanceof RegistryError)) throw error
+        if (search.upstream && error.code === 'NAME_UNKNOWN') return
+        if (!error.code.startsWith('SOURCE_') || !(search.seen || search.upstream)) throw error
         search.unasked = `; what else its domain publishes cannot be asked for: ${error.message}`
         return
       }
@@ -139,12 +165,57 @@ export function createPull(options: {
     }
   }
 
+  /** A blob that a transfer brings. */
+  async function arriving(wanted: Wanted, name: RepositoryName, signal: AbortSignal): Promise<BlobContent> {
+    const size = await timed(signal, 'fetch', () => transfers.size(wanted, signal))
+    const received = (bytes: number) => options.received?.(name, bytes)
+    return {
+      digest: wanted.digest,
+      size,
+      open: (range) =>
+        timed(signal, 'fetch', async () => {
+          const transfer = await transfers.open({ ...wanted, received }, signal)
+          return begun(transfer.read(range), signal)
+        })
+    }
+  }
+
+  /**
+   * What was pulled through and kept in the local tree: as it is while it is known to be fresh, else as the upstream says.
+   * `undefined` where the upstream must be asked for all of it.
+   */
+  async function throughTree(
+    up: ThroughRepository,
+    place: Place & { name: string },
+    reference: Reference,
+    digest: Digest,
+    signal: AbortSignal
+  ): Promise<ManifestContent | undefined> {
+    const now =
+      reference.kind === 'tag'
+        ? await timed(signal, 'fetch', () => up.tag(reference.tag, digest, signal))
+        : { digest }
+    if (now === undefined)
+      throw new RegistryError(
+        'MANIFEST_UNKNOWN',
+        `the registry that it was pulled from has no such tag any more`,
+        {
+          detail: reference
+        }
+      )
+    if (now.content !== undefined) return now.content
+    const here = (await store.blobs.stat(now.digest)) !== undefined
+    const found = here ? await content(place, place.name, now.digest, signal) : undefined
+    return found && (now.stale === undefined ? found : { ...found, stale: now.stale })
+  }
+
   return {
     content,
     stop: () => readAhead.stop(),
 
     async manifest(name, reference, signal) {
-      const search = { seen: false, unasked: '' }
+      const up = options.through?.of(name)
+      const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       const wants = reference.kind === 'tag' ? { tag: reference.tag } : { manifest: reference.digest }
       for await (const place of having(name, search, signal, wants)) {
         const digest =
@@ -152,12 +223,18 @@ export function createPull(options: {
             ? await place.view.tag(place.name, reference.tag, signal)
             : (await place.view.hasManifest(place.name, reference.digest, signal)) && reference.digest
         if (!digest) continue
+        if (up !== undefined && place.kind === 'local') {
+          const found = await throughTree(up, place, reference, digest, signal)
+          if (found !== undefined) return found
+          break
+        }
         if (reference.kind === 'tag' && (await store.blobs.stat(digest)) === undefined)
           await place.view.ahead(place.name, { manifest: digest }, signal)
         const found = await content(place, place.name, digest, signal)
         readAhead.start(place, place.name, found, signal)
         return found
       }
+      if (up !== undefined) return timed(signal, 'fetch', () => up.manifest(reference, signal))
       const text = reference.kind === 'tag' ? `tag '${reference.tag}'` : `manifest ${reference.digest}`
       throw new RegistryError(
         'MANIFEST_UNKNOWN',
@@ -170,30 +247,36 @@ export function createPull(options: {
       )
     },
 
-    async blob(name, digest, signal) {
+    async blob(name, digest, signal, { head } = { head: false }) {
       const kept = await store.blobs.stat(digest)
       if (kept !== undefined && (await links.has(name, digest))) return local(store, kept, digest)
-      const search = { seen: false, unasked: '' }
+      const up = options.through?.of(name)
+      const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       for await (const place of having(name, search, signal, { blob: digest })) {
         readAhead.asked(place, place.name)
         if (!(await place.view.hasBlob(place.name, digest, signal))) continue
         if (kept !== undefined) return local(store, kept, digest)
         const link = await place.view.blob(digest, signal)
         if (link === undefined) continue
-        const peers: Place['peers'] = (s) => place.peers(s, link.cid)
-        const known = await peers(signal)
-        const { size } = await timed(signal, 'fetch', () => ipfs.stat(link.cid, { peers: known, signal }))
-        return {
-          digest,
-          size,
-          async open(range) {
-            const received = (bytes: number) => options.received?.(name, bytes)
-            return timed(signal, 'fetch', async () => {
-              const transfer = await transfers.open({ digest, cid: link.cid, peers, received }, signal)
-              return begun(transfer.read(range), signal)
-            })
-          }
+        // it was pulled through, and left the cache: peers may have it, and the upstream has
+        if (up !== undefined && place.kind === 'local') {
+          if (head) continue
+          const peers: Place['peers'] = (s) => place.peers(s, link.cid).catch(() => [])
+          const known = await peers(signal)
+          const origin = up.origin(digest)
+          if (known.length > 0) return arriving({ digest, cid: link.cid, peers, origin }, name, signal)
+          return arriving({ digest, origin }, name, signal)
         }
+        const peers: Place['peers'] = (s) => place.peers(s, link.cid)
+        return arriving({ digest, cid: link.cid, peers }, name, signal)
+      }
+      if (up !== undefined && !head) {
+        const origin = up.origin(digest)
+        if (kept === undefined) return arriving({ digest, origin, kept: () => up.kept(digest) }, name, signal)
+        // it is here, but is it the repository's? a client that may not have it there may not have it here
+        await timed(signal, 'fetch', () => origin.size(signal))
+        up.kept(digest)
+        return local(store, kept, digest)
       }
       throw new RegistryError('BLOB_UNKNOWN', `${name.asked} has no blob ${digest}${search.unasked}`, {
         detail: { digest }

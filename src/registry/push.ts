@@ -1,12 +1,12 @@
-import { randomUUID } from 'node:crypto'
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { type Digest, digestOf, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import { type BlobInfo, INLINE_LIMIT, type IndexWrite, type Store, type Uses } from '../store/index.ts'
+import type { IndexWrite, Store, Uses } from '../store/index.ts'
 import { type Content, putManifest, type TreeView, type TreeWriter } from '../tree/index.ts'
+import { keepManifest } from './keep-manifest.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
 import { createBases } from './push-base.ts'
@@ -73,6 +73,8 @@ export function createPush(options: {
   log: Log
   /** Whether a domain's first push here starts from its published root, or from nothing. */
   base: 'published' | 'empty'
+  /** Rows that become durable together with tags that are pushed. `repository` is below the domain. */
+  rows?: (domain: string, repository: string, tags: readonly string[]) => readonly IndexWrite[]
   /** Told of the blobs of each manifest that was pushed, itself included. */
   pushed?: (digests: readonly Digest[]) => void
 }): Push {
@@ -153,21 +155,6 @@ export function createPush(options: {
     return place?.name !== undefined && place.view.hasBlob(place.name, digest, signal)
   }
 
-  /** A manifest's bytes as content, with the rows that will make them a blob: small ones in one sync with the tree. */
-  async function keep(
-    bytes: Uint8Array,
-    digest: Digest
-  ): Promise<{ content: Content; rows: readonly IndexWrite[] }> {
-    const contentOf = (blob: BlobInfo): Content => ({ digest, link: { cid: blob.cid, size: blob.dagSize } })
-    if (bytes.length <= INLINE_LIMIT) {
-      const { info, rows } = await store.blobs.stage(bytes, digest)
-      return { content: contentOf(info), rows }
-    }
-    const writer = store.incoming.create(`manifest-${randomUUID()}`)
-    await writer.append(bytes)
-    return { content: contentOf(await store.blobs.commit(writer, digest)), rows: [] }
-  }
-
   /** The repository's name in the local tree; a new repository is written with its domain in front. */
   const treeName = (place: Place | undefined, name: RepositoryName, domain: string) =>
     place?.name ?? `${domain}/${name.repository}`
@@ -205,7 +192,7 @@ export function createPush(options: {
 
     const blobs = await contents(manifest.blobs, [async () => ground, beyond], hasBlob, signal)
     await contents(manifest.children, [async () => ground], hasManifest, signal)
-    const kept = await keep(bytes, digest)
+    const kept = await keepManifest(store, bytes, digest)
     const repository = treeName(ground, name, domain)
     // A type that it was pushed with before would go on being told.
     const typed = (await ground?.view.manifestType(repository, digest, signal)) !== undefined
@@ -219,7 +206,8 @@ export function createPush(options: {
       listed: { mediaType: manifest.mediaType, digest, size: bytes.length }
     })
     const moves = tags.map((tag) => ({ repository, tag, digest }))
-    const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves))]
+    const also = options.rows?.(domain, name.repository, tags) ?? []
+    const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves)), ...also]
     const root = await timed(signal, 'store', () =>
       trees.change(domain, { ...change, rows }, { signal, base: baseOf(domain) })
     )

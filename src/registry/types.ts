@@ -1,4 +1,5 @@
 import type { CID } from 'multiformats/cid'
+import type { Upstreams } from '../upstream/index.ts'
 import type { Collected } from './collect.ts'
 import type { Content } from './content.ts'
 import type { Doctor } from './doctor.ts'
@@ -27,6 +28,8 @@ export interface Registry {
   readonly push: Push & Removal
   readonly uploads: Uploads
   readonly lists: Lists
+  /** What else clients call domains and repositories that have an upstream; not there unless there are any. */
+  readonly names: Pick<Upstreams, 'domainOf' | 'canonical'> | undefined
   /** What the store has by CID, for peers. */
   readonly content: Content
   /** What the network is told of that. */

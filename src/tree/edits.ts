@@ -44,6 +44,8 @@ export interface ManifestChange {
   readonly tags: readonly string[]
   /** The config and layers, which become part of the repository. */
   readonly blobs: readonly Content[]
+  /** Blobs that the repository has, but whose content isn't here yet. */
+  readonly named?: readonly Digest[]
   readonly subject: Digest | undefined
   /** The media type, only if the manifest doesn't tell it. */
   readonly mediaType: string | undefined
@@ -71,12 +73,25 @@ export function putManifest(what: ManifestChange): Change {
     putContent(change, blob)
     putLink(change, layerLink(name, blob.digest), blob.digest)
   }
+  for (const named of what.named ?? []) putLink(change, layerLink(name, named), named)
   if (subject !== undefined) putLink(change, [...referrerFolder(name, subject, digest), 'link'], digest)
   if (mediaType !== undefined) {
     const { block, link } = smallFile(mediaType)
     change.blocks.push(block)
     change.edits.push({ path: revisionType(name, digest), link })
   }
+  return change
+}
+
+/** A blob becomes part of a repository by itself: one whose manifest came before it. */
+export function putBlob(name: string, blob: Content): Change {
+  const change: Change = {
+    edits: [],
+    blocks: [],
+    touches: [{ repository: name, contents: [[blob.digest, blob.link]] }]
+  }
+  putContent(change, blob)
+  putLink(change, layerLink(name, blob.digest), blob.digest)
   return change
 }
 

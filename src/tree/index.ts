@@ -4,6 +4,7 @@ export {
   type Change,
   type Content,
   joinChanges,
+  putBlob,
   putManifest,
   removeBlob,
   removeContent,

@@ -1,9 +1,9 @@
 /** Work that those share who want the same at the same time. */
-export type Shared<T> = (
-  key: string,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>
-) => Promise<T>
+export interface Shared<T> {
+  (key: string, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>
+  /** Ends all of it. */
+  stop(reason: Error): void
+}
 
 interface Running<T> {
   readonly promise: Promise<T>
@@ -41,7 +41,11 @@ export function createShared<T>(lingerMs = 0): Shared<T> {
     else end()
   }
 
-  return async (key, signal, work) => {
+  async function share(
+    key: string,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>
+  ): Promise<T> {
     signal.throwIfAborted()
     const running = all.get(key) ?? begin(key, work)
     running.waiting++
@@ -55,4 +59,10 @@ export function createShared<T>(lingerMs = 0): Shared<T> {
       left(key, running, signal.reason)
     }
   }
+
+  return Object.assign(share, {
+    stop(reason: Error) {
+      for (const { controller } of all.values()) controller.abort(reason)
+    }
+  })
 }

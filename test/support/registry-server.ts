@@ -15,6 +15,7 @@ import {
   type RegistrySettings
 } from '../../src/registry/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
+import type { Upstreams } from '../../src/upstream/index.ts'
 import { type DnsServer, startDnsServer } from './dns-server.ts'
 
 /** What a test can set; times in milliseconds. */
@@ -33,6 +34,8 @@ export interface RegistryServerOptions {
   limits?: RegistrySettings['limits']
   /** What is kept, and for how long. */
   collect?: Partial<CollectSettings>
+  /** Other registries that are pulled through. */
+  upstreams?: Upstreams
   /** Name servers that a doctor asks instead. */
   doctorServers?: readonly string[]
   /** What a doctor may dial; anything unless given. */
@@ -128,6 +131,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   })
   stack.defer(() => discovery.stop())
   const registry = createRegistry({
+    ...(options.upstreams && { upstreams: options.upstreams }),
     store,
     ipfs,
     discovery,

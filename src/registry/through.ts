@@ -1,0 +1,224 @@
+import { LRUCache } from 'lru-cache'
+import type { Origin } from '../ipfs/transfer.ts'
+import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import { readManifest } from '../oci/manifest.ts'
+import type { Reference, RepositoryName } from '../oci/reference.ts'
+import type { IndexWrite, Records } from '../store/index.ts'
+import { asRefusal, createShared, type Upstream, UpstreamError, type Upstreams } from '../upstream/index.ts'
+import type { ManifestContent } from './pull.ts'
+import type { ThroughKeeper } from './through-keep.ts'
+import { createSeenTags, type SeenTag } from './through-tags.ts'
+
+/** What a tag of the local tree stands for now. */
+export interface Current {
+  readonly digest: Digest
+  /** The manifest, where it has just come. */
+  readonly content?: ManifestContent
+  /** Why it may be out of date. */
+  readonly stale?: string
+}
+
+/** A repository that is pulled through from another registry, and kept in the domain's local tree. */
+export interface ThroughRepository {
+  /**
+   * What a tag that the local tree has as `local` is now: that, while it is fresh, was pushed here, or the upstream
+   * can't be asked; `undefined` when the upstream says that there is no such tag any more.
+   */
+  tag(tag: string, local: Digest, signal: AbortSignal): Promise<Current | undefined>
+  /**
+   * A manifest that isn't here; then it is.
+   *
+   * @throws {RegistryError} MANIFEST_UNKNOWN, TOOMANYREQUESTS, SOURCE_FAILED, SOURCE_TIMEOUT
+   */
+  manifest(reference: Reference, signal: AbortSignal): Promise<ManifestContent>
+  /** A blob, for a transfer. */
+  origin(digest: Digest): Origin
+  /** A blob is in the store now, and the repository has it. */
+  kept(digest: Digest): void
+  /** Tags after `after`, at most `limit`. @throws {RegistryError} NAME_UNKNOWN, and as {@link ThroughRepository.manifest} */
+  tags(after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
+}
+
+/** Pulling through other registries. */
+export interface Through {
+  of(name: RepositoryName): ThroughRepository | undefined
+  /** Rows that say that tags were pushed here. */
+  pushed(domain: string, repository: string, tags: readonly string[]): readonly IndexWrite[]
+  stop(): Promise<void>
+}
+
+/** How long somebody who could have what is here waits for the upstream to say that it is still right, in milliseconds. */
+const PATIENCE_MS = 2000
+
+/** How long nobody is asked again who just failed or was too slow, in milliseconds. */
+const QUIET_MS = 10_000
+
+/** How long it is remembered that the upstream hasn't got something, in milliseconds. */
+const UNKNOWN_MS = 30_000
+
+/** How long what has just come is given to those who looked for it here a moment before, in milliseconds and bytes. */
+const LATEST_MS = 2000
+const MAX_LATEST = 16 * 1024 * 1024
+
+/** How long work goes on that nobody waits for, in milliseconds. */
+const LINGER_MS = 30_000
+
+/** How long writing down what came may take, in milliseconds. */
+const KEEP_MS = 30_000
+
+export function createThrough(options: {
+  upstreams: Upstreams
+  keeper: ThroughKeeper
+  records: Records
+  log: Log
+}): Through {
+  const { upstreams, keeper, log } = options
+  const seenTags = createSeenTags(options.records)
+  let stopped = false
+  const running = new Set<Promise<unknown>>()
+  const fetching = createShared<ManifestContent>(LINGER_MS)
+  const checking = createShared<Current | undefined>(LINGER_MS)
+  const latest = new LRUCache<string, ManifestContent>({
+    maxSize: MAX_LATEST,
+    sizeCalculation: ({ bytes }) => bytes.length + 1,
+    ttl: LATEST_MS
+  })
+  const quiet = new LRUCache<string, string>({ max: 10_000, ttl: QUIET_MS })
+  const unknown = new LRUCache<string, RegistryError>({ max: 10_000, ttl: UNKNOWN_MS })
+  /** Of blobs by repository, as their manifests say. */
+  const sizes = new LRUCache<string, number>({ max: 50_000 })
+
+  const track = <T>(work: Promise<T>): Promise<T> => {
+    const settled = work.catch(() => undefined).finally(() => running.delete(settled))
+    running.add(settled)
+    return work
+  }
+
+  function repositoryOf(upstream: Upstream, domain: string, repository: string): ThroughRepository {
+    const key = (what: string) => `${domain}/${repository} ${what}`
+
+    /** Fetches a manifest and keeps it; if it can't be kept it is served all the same. */
+    async function fetched(reference: Reference, signal: AbortSignal): Promise<ManifestContent> {
+      const text = reference.kind === 'tag' ? reference.tag : reference.digest
+      const { digest, mediaType, bytes, etag } = await upstream.manifest(repository, text, signal)
+      const content = { digest, mediaType, bytes }
+      for (const blob of readManifest(bytes, mediaType).blobs) sizes.set(key(blob.digest), blob.size)
+      const tags = reference.kind === 'tag' ? [reference.tag] : []
+      const seen: SeenTag = { digest, etag, at: Date.now() }
+      const rows = tags.map((tag) => seenTags.row(domain, repository, tag, seen))
+      // whoever asked may go meanwhile: what came stays
+      await track(
+        keeper.manifest(domain, repository, content, tags, rows, AbortSignal.timeout(KEEP_MS))
+      ).catch((error: unknown) => {
+        log.warn(
+          { domain, repository, digest, cause: reason(error) },
+          'could not keep what was pulled through'
+        )
+      })
+      return content
+    }
+
+    async function checked(tag: string, seen: SeenTag, signal: AbortSignal): Promise<Current | undefined> {
+      try {
+        const { digest, etag } = seen
+        if (await upstream.isSame(repository, tag, { digest, etag }, signal)) {
+          await seenTags.put(domain, repository, tag, { ...seen, at: Date.now() })
+          return { digest }
+        }
+        const content = await fetched({ kind: 'tag', tag }, signal)
+        return { digest: content.digest, content }
+      } catch (error) {
+        if (error instanceof UpstreamError && error.fault === 'unknown') return undefined
+        if (stopped) throw error
+        const why = reason(error)
+        quiet.set(key(tag), why)
+        log.warn(
+          { domain, repository, tag, cause: why },
+          'an upstream cannot be asked, so what is here is served'
+        )
+        return { digest: seen.digest, stale: why }
+      }
+    }
+
+    return {
+      async tag(tag, local, signal) {
+        const seen = await seenTags.get(domain, repository, tag)
+        if (seen === undefined || seen.digest !== local) return { digest: local }
+        const age = Date.now() - seen.at
+        if (upstream.policy.offline || (age >= 0 && age < upstream.policy.ttlMs)) return { digest: local }
+        const why = quiet.get(key(tag))
+        if (why !== undefined) return { digest: local, stale: why }
+        const late = AbortSignal.timeout(PATIENCE_MS)
+        try {
+          const patient = AbortSignal.any([signal, late])
+          return await checking(key(tag), patient, (shared) => track(checked(tag, seen, shared)))
+        } catch (error) {
+          signal.throwIfAborted()
+          if (!late.aborted) throw error
+          const slow = `${domain} did not answer within ${PATIENCE_MS} ms`
+          quiet.set(key(tag), slow)
+          log.warn({ domain, repository, tag }, 'an upstream is slow, so what is here is served')
+          return { digest: local, stale: slow }
+        }
+      },
+
+      async manifest(reference, signal) {
+        const what = key(reference.kind === 'tag' ? reference.tag : reference.digest)
+        const just = latest.get(what)
+        if (just !== undefined) return just
+        const missing = unknown.get(what)
+        if (missing !== undefined) throw missing
+        try {
+          const content = await fetching(what, signal, (shared) => track(fetched(reference, shared)))
+          latest.set(what, content)
+          return content
+        } catch (error) {
+          const refusal = asRefusal(error, 'MANIFEST_UNKNOWN')
+          if (refusal instanceof RegistryError && refusal.code === 'MANIFEST_UNKNOWN')
+            unknown.set(what, refusal)
+          throw refusal
+        }
+      },
+
+      origin: (digest) => upstream.blob(repository, digest, sizes.get(key(digest))),
+
+      kept(digest) {
+        const within = AbortSignal.timeout(KEEP_MS)
+        track(keeper.blob(domain, repository, digest, within)).catch((error: unknown) => {
+          log.warn(
+            { domain, repository, digest, cause: reason(error) },
+            'could not keep what was pulled through'
+          )
+        })
+      },
+
+      async tags(after, limit, signal) {
+        try {
+          return await upstream.tags(repository, after, limit, signal)
+        } catch (error) {
+          throw asRefusal(error, 'NAME_UNKNOWN')
+        }
+      }
+    }
+  }
+
+  return {
+    of({ place, repository }) {
+      const upstream = place.kind === 'domain' ? upstreams.of(place.domain) : undefined
+      return upstream && repositoryOf(upstream, upstream.domain, repository)
+    },
+    pushed: (domain, repository, tags) =>
+      upstreams.of(domain) === undefined
+        ? []
+        : tags.map((tag) => seenTags.row(domain, repository, tag, undefined)),
+    async stop() {
+      stopped = true
+      const ended = new RegistryError('UNAVAILABLE', 'the gateway is stopping')
+      fetching.stop(ended)
+      checking.stop(ended)
+      await Promise.all(running)
+    }
+  }
+}

@@ -1,0 +1,322 @@
+/** Other registries through the gateway, as clients see them. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { UpstreamSetting } from '../../src/config-values.ts'
+import { createUpstreams, type Upstreams } from '../../src/upstream/index.ts'
+import { digestOf, manifest, OCI_CONFIG, type OciClient, ociClient } from '../support/oci-client.ts'
+import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
+import { startUpstreamRegistry, type UpstreamRegistry } from '../support/upstream-registry.ts'
+
+describe('pulling through', function () {
+  this.timeout(60_000)
+  let there: UpstreamRegistry
+  let upstreams: Upstreams
+  let server: RegistryServer
+  let client: OciClient
+
+  function make(setting: Partial<UpstreamSetting> = {}, ttlMs = 3_600_000): Upstreams {
+    return createUpstreams({
+      settings: new Map([
+        ['up.example', { off: false, urls: [there.url], aliases: ['up.example:5000'], ...setting }],
+        ['docker.io', { off: false, urls: [there.url] }]
+      ]),
+      auth: '',
+      ttlMs,
+      timeoutMs: 1500,
+      allowDial: 'any'
+    })
+  }
+
+  async function start(setting?: Partial<UpstreamSetting>, ttlMs?: number): Promise<void> {
+    there = await startUpstreamRegistry()
+    upstreams = make(setting, ttlMs)
+    server = await startRegistryServer({ upstreams })
+    client = ociClient(server)
+  }
+
+  /** The gateway once more over the same folder, with upstreams made anew. */
+  async function restart(setting?: Partial<UpstreamSetting>, ttlMs?: number): Promise<void> {
+    const before = upstreams
+    upstreams = make(setting, ttlMs)
+    await server.restart({ upstreams })
+    before.stop()
+  }
+
+  afterEach(async () => {
+    await server.stop()
+    upstreams.stop()
+    await there.stop()
+  })
+
+  const get = (path: string, status = 200) => client.expect(status, 'GET', `/v2/${path}`)
+
+  /** Waits until what came is part of the tree. */
+  async function settled(domain: string, repository: string, digest: string): Promise<void> {
+    for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) {
+      const answer = await client.call('HEAD', `/v2/${domain}/${repository}/blobs/${digest}`)
+      if (answer.status === 200) return
+    }
+    assert.fail(`${digest} did not become part of ${domain}/${repository}`)
+  }
+
+  async function pull(name: string, reference: string): Promise<void> {
+    const answer = await get(`${name}/manifests/${reference}`)
+    const { config, layers } = answer.json<{ config: { digest: string }; layers: { digest: string }[] }>()
+    for (const { digest } of [config, ...layers]) {
+      const { body } = await get(`${name}/blobs/${digest}`)
+      assert.equal(digestOf(body), digest)
+    }
+  }
+
+  it('brings an image here, once, and serves it while the upstream is gone', async () => {
+    await start()
+    const image = there.image('a/b', '1', [randomBytes(3_000_000), 'small'])
+    await pull('up.example/a/b', '1')
+    for (const digest of image.layers) await settled('up.example', 'a/b', digest)
+    const asked = there.asked.length
+    await pull('up.example/a/b', '1')
+    await pull('up.example/a/b', image.digest)
+    assert.equal(there.asked.length, asked)
+    assert.equal(there.count(/^GET .*manifests/), 1)
+    there.fault = (_, res) => {
+      res.destroy()
+      return true
+    }
+    await restart()
+    await pull('up.example/a/b', '1')
+    // it is in the tree of its domain, like anything that was pushed there
+    assert.deepEqual((await get('up.example/_catalog')).json(), { repositories: ['up.example/a/b'] })
+    assert.notEqual(await server.registry.root('up.example'), undefined)
+  })
+
+  it('takes the names that clients have for it', async () => {
+    await start()
+    there.image('library/alpine', '3', ['x'])
+    await pull('docker.io/alpine', '3')
+    await pull('docker.io/library/alpine', '3')
+    await pull('index.docker.io/alpine', '3')
+    await pull('proxy/docker.io/alpine', '3')
+    await get('library/alpine/manifests/3?ns=docker.io')
+    await get('library/alpine/manifests/3?ns=registry-1.docker.io')
+    assert.equal(there.count(/GET .*manifests/), 1)
+    there.image('a/b', '1', ['y'])
+    const answer = await get('a/b/manifests/1?ns=up.example:5000')
+    assert.equal(answer.headers['oci-namespace'], 'up.example:5000')
+    // what isn't in the list is nowhere that is dialled
+    const before = there.asked.length
+    await get(`a/b/manifests/1?ns=127.0.0.1:${there.port}`, 404)
+    assert.equal(there.asked.length, before)
+  })
+
+  it('sends each blob once to fifty clients at the same time', async () => {
+    await start()
+    const bytes = randomBytes(4_000_000)
+    const image = there.image('a/b', '1', [bytes])
+    let waiting: (() => void) | undefined
+    there.fault = (req, res) => {
+      if (!/GET/.test(req.method ?? '') || !req.url?.includes(image.layers[0] as string)) return false
+      res.writeHead(200, { 'content-length': String(bytes.length) })
+      res.write(bytes.subarray(0, 2_500_000))
+      waiting = () => res.end(bytes.subarray(2_500_000))
+      return true
+    }
+    const all = Array.from({ length: 50 }, () => pull('up.example/a/b', '1'))
+    while (waiting === undefined) await sleep(5)
+    await sleep(100)
+    waiting()
+    await Promise.all(all)
+    assert.equal(there.count(/^GET .*manifests/), 1)
+    assert.equal(there.count(/^GET .*blobs/), 2, 'the config and the layer')
+  })
+
+  describe('a tag', () => {
+    it('is asked for again after its time, and followed when it has moved', async () => {
+      await start({}, 0)
+      there.image('a/b', '1', ['old'])
+      await pull('up.example/a/b', '1')
+      await pull('up.example/a/b', '1')
+      assert.equal(there.count(/^GET .*manifests/), 1)
+      assert.equal(there.count(/^HEAD .*manifests/), 1)
+      const moved = there.image('a/b', '1', ['new'])
+      const answer = await get('up.example/a/b/manifests/1')
+      assert.equal(answer.headers['docker-content-digest'], moved.digest)
+      assert.equal(answer.headers['warning'], undefined)
+      await pull('up.example/a/b', '1')
+    })
+
+    for (const [what, fault] of [
+      ['is down', (_: unknown, res: { destroy(): void }) => (res.destroy(), true)],
+      [
+        'is asked too often',
+        (_: unknown, res: Respond) => (res.writeHead(429, { 'retry-after': '60' }).end(), true)
+      ],
+      ['fails', (_: unknown, res: Respond) => (res.writeHead(500).end(), true)],
+      ['says nothing', () => true]
+    ] as const) {
+      it(`is served as it was while the upstream ${what}, and says so`, async () => {
+        await start({}, 0)
+        there.image('a/b', '1', ['old'])
+        await pull('up.example/a/b', '1')
+        there.fault = fault as UpstreamRegistry['fault']
+        const answer = await get('up.example/a/b/manifests/1')
+        assert.match(String(answer.headers['warning']), /^110 seaway "the upstream cannot be asked/)
+        const asked = there.asked.length
+        for (let i = 0; i < 5; i++) await pull('up.example/a/b', '1')
+        assert.equal(there.asked.length, asked, 'it is left alone for a while')
+        there.fault = undefined
+      })
+    }
+
+    it('that is gone there is gone here, but not what it named', async () => {
+      await start({}, 0)
+      const image = there.image('a/b', '1', ['x'])
+      await pull('up.example/a/b', '1')
+      there.untag('a/b', '1')
+      await get('up.example/a/b/manifests/1', 404)
+      await pull('up.example/a/b', image.digest)
+    })
+
+    it('that was pushed here stays what it is', async () => {
+      await start({}, 0)
+      there.image('a/b', '1', ['theirs'])
+      await pull('up.example/a/b', '1')
+      const own = await client.image('up.example/a/b', '1', 'ours')
+      const answer = await get('up.example/a/b/manifests/1')
+      assert.equal(answer.headers['docker-content-digest'], own.digest)
+      assert.equal(there.count(/^HEAD .*manifests/), 0)
+      assert.deepEqual((await get('up.example/a/b/tags/list')).json<{ tags: string[] }>().tags, ['1'])
+    })
+
+    it('that nobody has is asked for once in a while', async () => {
+      await start()
+      for (let i = 0; i < 3; i++) await get('up.example/a/b/manifests/none', 404)
+      assert.equal(there.asked.length, 1)
+    })
+
+    it('is listed with all that the upstream has', async () => {
+      await start()
+      for (const tag of ['1', '2', '3']) there.image('a/b', tag, [tag])
+      await client.image('up.example/a/b', '2-own')
+      const list = async (query: string) =>
+        (await get(`up.example/a/b/tags/list${query}`)).json<{ tags: string[] }>().tags
+      assert.deepEqual(await list(''), ['1', '2', '2-own', '3'])
+      assert.deepEqual(await list('?n=2&last=1'), ['2', '2-own'])
+    })
+  })
+
+  it('keeps an index whole, and only what was asked for of it', async () => {
+    await start()
+    const [one, two] = [there.image('a/b', 'x', ['one']), there.image('a/b', 'y', ['two'])]
+    const index = there.index('a/b', '1', [one, two])
+    assert.deepEqual((await get('up.example/a/b/manifests/1')).body, index.bytes)
+    await pull('up.example/a/b', one.digest)
+    await settled('up.example', 'a/b', one.layers[0] as string)
+    assert.equal(there.count(/GET .*manifests/), 2)
+    // a collection takes nothing of it
+    await server.registry.collect({ dryRun: false, graceMs: 0, signal: new AbortController().signal })
+    there.fault = (_, res) => {
+      res.destroy()
+      return true
+    }
+    assert.deepEqual((await get('up.example/a/b/manifests/1')).body, index.bytes)
+    await pull('up.example/a/b', one.digest)
+  })
+
+  it('keeps nothing that is wrong', async () => {
+    await start()
+    const image = there.image('a/b', '1', [randomBytes(2_500_000)])
+    const layer = image.layers[0] as string
+    await get('up.example/a/b/manifests/1')
+    there.fault = (req, res) => {
+      if (!req.url?.includes('blobs')) return false
+      res.writeHead(200, { 'content-length': '2500000' }).end(randomBytes(2_500_000))
+      return true
+    }
+    await assert.rejects(client.call('GET', `/v2/up.example/a/b/blobs/${layer}`))
+    assert.equal(await server.store.blobs.stat(layer as never), undefined)
+    there.fault = (_, res) => {
+      res.writeHead(200, { 'content-type': 'text/html' }).end('<html>')
+      return true
+    }
+    assert.equal((await get('up.example/a/b/manifests/2', 502)).code, 'SOURCE_FAILED')
+    there.fault = undefined
+    assert.equal(digestOf((await get(`up.example/a/b/blobs/${layer}`)).body), layer)
+  })
+
+  it('says what is wrong where there is nothing to serve', async () => {
+    await start()
+    there.fault = (_, res) => {
+      res.writeHead(429, { 'retry-after': '77' }).end()
+      return true
+    }
+    const busy = await get('up.example/a/b/manifests/1', 429)
+    assert.equal(busy.code, 'TOOMANYREQUESTS')
+    assert.ok(Number(busy.headers['retry-after']) > 70)
+    await restart()
+    there.fault = () => true
+    assert.equal((await get('up.example/a/b/manifests/1', 504)).code, 'SOURCE_TIMEOUT')
+  })
+
+  it('does not tell a client that pushes that its blobs are here', async () => {
+    await start()
+    const image = there.image('a/b', '1', ['a layer'])
+    await get('up.example/a/b/manifests/1')
+    await client.expect(404, 'HEAD', `/v2/up.example/a/b/blobs/${image.layers[0]}`)
+    const config = await client.blob('up.example/a/b', '{}', OCI_CONFIG)
+    const layer = await client.blob('up.example/a/b', 'a layer')
+    await client.put('up.example/a/b', manifest({ config, layers: [layer] }), 'own')
+    assert.equal(there.count(/blobs/), 0)
+  })
+
+  it('of a repository gives nothing of another one', async () => {
+    await start()
+    const secret = there.image('a/secret', '1', ['a secret'])
+    await pull('up.example/a/secret', '1')
+    there.fault = (req, res) => {
+      if (!req.url?.includes('/a/other/')) return false
+      res.writeHead(404).end()
+      return true
+    }
+    await get(`up.example/a/other/blobs/${secret.layers[0]}`, 404)
+  })
+
+  it('leaves the local tree out where that is set, and asks nobody while it is offline', async () => {
+    await start({ local: false })
+    there.image('a/b', '1', ['theirs'])
+    await client.image('up.example/a/b', '1', 'ours')
+    await pull('up.example/a/b', '1')
+    assert.ok(there.count(/manifests/) > 0)
+    await restart({ offline: true }, 0)
+    const asked = there.asked.length
+    await get('up.example/a/b/manifests/1')
+    await get('up.example/a/b/manifests/2', 502)
+    assert.equal(there.asked.length, asked)
+  })
+
+  it('comes after the tree that the domain publishes', async () => {
+    await start()
+    const publisher = await startRegistryServer({ dns: server.dns })
+    try {
+      const published = await ociClient(publisher).image('up.example/a/b', '1', 'published')
+      await publisher.publish('up.example')
+      there.image('a/b', '1', ['upstream'])
+      there.image('a/b', '2', ['upstream'])
+      const answer = await get('up.example/a/b/manifests/1')
+      assert.equal(answer.headers['docker-content-digest'], published.digest)
+      await pull('up.example/a/b', '2')
+      // what was pulled through is no copy of the published tree, which goes on being followed
+      const again = await ociClient(publisher).image('up.example/a/b', '1', 'published again')
+      await publisher.publish('up.example')
+      await sleep(1100)
+      const later = await get('up.example/a/b/manifests/1')
+      assert.ok([published.digest, again.digest].includes(String(later.headers['docker-content-digest'])))
+    } finally {
+      await publisher.stop()
+    }
+  })
+})
+
+interface Respond {
+  writeHead(status: number, headers?: Record<string, string>): { end(): void }
+}
