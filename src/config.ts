@@ -59,6 +59,7 @@ export interface Config {
   readonly pushBase: 'published' | 'empty'
   readonly upstreams: ReadonlyMap<string, UpstreamSetting>
   readonly upstreamAuth: string
+  readonly defaultUpstream: string
   readonly upstreamTtl: number
   readonly upstreamTimeout: number
   readonly publishers: ReadonlyMap<string, PublisherSetting>
@@ -270,6 +271,13 @@ export const SETTINGS: readonly Setting[] = [
     'FILE',
     '',
     'a docker config.json with credentials of upstream registries, or the helpers that know them: whoever may pull here then pulls with them; none are used if not set',
+    plain
+  ),
+  row(
+    'defaultUpstream',
+    'DOMAIN',
+    '',
+    "where names without a domain are looked for that aren't here, as docker asks a mirror for them: docker.io; nowhere if not set",
     plain
   ),
   row(

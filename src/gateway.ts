@@ -120,6 +120,7 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
   const upstreams = createUpstreams({
     settings: config.upstreams,
     auth: config.upstreamAuth,
+    standard: config.defaultUpstream,
     ttlMs: config.upstreamTtl,
     timeoutMs: config.upstreamTimeout,
     allowDial

@@ -12,6 +12,7 @@ import { publish } from './publish.ts'
 import { rm } from './rm.ts'
 import { root } from './root.ts'
 import { serve } from './serve.ts'
+import { setup } from './setup.ts'
 import { sync } from './sync.ts'
 import { usage } from './usage.ts'
 import { verify } from './verify.ts'
@@ -40,7 +41,8 @@ export const COMMANDS: readonly Command[] = [
   gc,
   rm,
   history,
-  pin
+  pin,
+  setup
 ]
 
 /** The command line was wrong: exit status 2. */

@@ -28,6 +28,7 @@ import { createPlaces } from './places.ts'
 import { createPublishing } from './publishing.ts'
 import { createAutoPublisher } from './publishing-auto.ts'
 import { createPull } from './pull.ts'
+import { orElsewhere } from './pull-elsewhere.ts'
 import { createPush } from './push.ts'
 import { createQuota } from './quota.ts'
 import { createRemoval } from './remove.ts'
@@ -173,7 +174,7 @@ export function createRegistry(options: {
       records: store.records,
       log
     })
-  const pull = createPull({
+  const pullAsNamed = createPull({
     store,
     ipfs,
     transfers,
@@ -183,6 +184,7 @@ export function createRegistry(options: {
     log,
     received
   })
+  const pull = options.upstreams === undefined ? pullAsNamed : orElsewhere(pullAsNamed, options.upstreams)
   const repair = createRepair({
     store,
     ipfs,

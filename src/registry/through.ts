@@ -59,7 +59,7 @@ const QUIET_MS = 10_000
 const UNKNOWN_MS = 30_000
 
 /** How long what has just come is given to those who looked for it here a moment before, in milliseconds and bytes. */
-const LATEST_MS = 2000
+const LATEST_MS = 5000
 const MAX_LATEST = 16 * 1024 * 1024
 
 /** How long work goes on that nobody waits for, in milliseconds. */

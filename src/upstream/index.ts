@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { UpstreamSetting } from '../config-values.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
-import { looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
+import { DEFAULT_DOMAIN, looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
 import { createMirror, type Mirror } from './mirror.ts'
@@ -20,6 +20,8 @@ export interface UpstreamsOptions {
   readonly settings: ReadonlyMap<string, UpstreamSetting>
   /** A docker `config.json` for all of them; nothing if empty. */
   readonly auth: string
+  /** The domain where names are looked for that carry none and aren't here; none unless given. */
+  readonly standard?: string
   readonly ttlMs: number
   readonly timeoutMs: number
   /** What servers may be dialled that an upstream sends us to: token services, storage. */
@@ -41,6 +43,8 @@ export interface Upstreams {
    * `proxy/docker.io/alpine` are `docker.io/library/alpine`. Others stay as they are.
    */
   canonical(name: RepositoryName): RepositoryName
+  /** Where a repository of the default domain is looked for that isn't there. */
+  elsewhere(name: RepositoryName): RepositoryName | undefined
   all(): readonly Upstream[]
   /** Closes connections that wait for the next request. */
   stop(): void
@@ -108,8 +112,20 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     return aliases.get(name) ?? (upstreams.has(name) ? name : undefined)
   }
 
+  const { standard = '' } = options
+  if (standard !== '' && !upstreams.has(standard))
+    throw new RegistryError(
+      'REQUEST_INVALID',
+      `SEAWAY_DEFAULT_UPSTREAM is '${standard}', but that has no upstream: ${[...upstreams.keys()].join(', ')} have`
+    )
+
   return {
     of: (domain) => upstreams.get(domain),
+    elsewhere(name) {
+      if (standard === '' || name.place.kind !== 'domain' || name.place.domain !== DEFAULT_DOMAIN)
+        return undefined
+      return this.canonical({ ...name, place: { kind: 'domain', domain: standard } })
+    },
     domainOf,
     canonical(name) {
       if (name.place.kind !== 'domain') return name

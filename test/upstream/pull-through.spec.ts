@@ -109,6 +109,28 @@ describe('pulling through', function () {
     assert.equal(there.asked.length, before)
   })
 
+  it('gives what docker asks a mirror for, under bare names, where that is set', async () => {
+    await start()
+    there.image('library/alpine', '3', ['x'])
+    await get('library/alpine/manifests/3', 404)
+    const before = upstreams
+    upstreams = createUpstreams({
+      settings: new Map([['docker.io', { off: false, urls: [there.url] }]]),
+      auth: '',
+      standard: 'docker.io',
+      ttlMs: 3_600_000,
+      timeoutMs: 1500,
+      allowDial: 'any'
+    })
+    await server.restart({ upstreams })
+    before.stop()
+    await pull('library/alpine', '3')
+    const own = await client.image('library/alpine', '3', 'ours')
+    const answer = await get('library/alpine/manifests/3')
+    assert.equal(answer.headers['docker-content-digest'], own.digest)
+    await pull('docker.io/alpine', '3')
+  })
+
   it('sends each blob once to fifty clients at the same time', async () => {
     await start()
     const bytes = randomBytes(4_000_000)

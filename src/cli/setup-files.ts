@@ -1,0 +1,114 @@
+import { parseDocument } from 'yaml'
+
+/** A file that makes a client use the gateway. */
+export interface ClientFile {
+  readonly path: string
+  /** Its content, given what is there now. Throws an Error that says why it can't be put into what is there. */
+  readonly content: (before: string | undefined) => string
+  /** What else is to be done, one thing a line. */
+  readonly afterwards: readonly string[]
+}
+
+/** Where the gateway is, and whose images it has. */
+export interface Target {
+  /** `host:port` as the client reaches it. */
+  readonly at: string
+  readonly domains: readonly string[]
+}
+
+const MARK = '# written by seaway setup'
+
+/** A file of our own; one that somebody else wrote is left to them. */
+function own(lines: readonly string[]): ClientFile['content'] {
+  const text = [MARK, ...lines, ''].join('\n')
+  return (before) => {
+    if (before !== undefined && before.trim() !== '' && !before.startsWith(MARK))
+      throw new Error('it has other settings already: put these lines into it yourself')
+    return text
+  }
+}
+
+function isLoopback(at: string): boolean {
+  return /^(?:127\.|localhost:|\[::1\])/.test(at)
+}
+
+function listWith(list: unknown, item: string): unknown[] {
+  const before = Array.isArray(list) ? (list as unknown[]) : []
+  return before.includes(item) ? before : [item, ...before]
+}
+
+/** What each client needs, by its name. */
+export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> = {
+  docker: ({ at }) => ({
+    path: '/etc/docker/daemon.json',
+    content(before) {
+      const json: unknown = before === undefined || before.trim() === '' ? {} : JSON.parse(before)
+      if (typeof json !== 'object' || json === null || Array.isArray(json))
+        throw new Error('it is no JSON object')
+      const settings = json as Record<string, unknown>
+      settings['registry-mirrors'] = listWith(settings['registry-mirrors'], `http://${at}`)
+      if (!isLoopback(at)) settings['insecure-registries'] = listWith(settings['insecure-registries'], at)
+      return `${JSON.stringify(settings, undefined, 2)}\n`
+    },
+    afterwards: [
+      'systemctl reload docker',
+      'start the gateway with SEAWAY_DEFAULT_UPSTREAM=docker.io: docker asks mirrors for bare names, and for Docker Hub only',
+      `images of other registries are pulled as ${at}/quay.io/…`
+    ]
+  }),
+
+  containerd: ({ at }) => ({
+    path: '/etc/containerd/certs.d/_default/hosts.toml',
+    content: own([`[host."http://${at}"]`, '  capabilities = ["pull", "resolve"]']),
+    afterwards: [
+      'in /etc/containerd/config.toml, once: [plugins."io.containerd.grpc.v1.cri".registry] config_path = "/etc/containerd/certs.d"',
+      'systemctl restart containerd, if that line is new; ctr and nerdctl take --hosts-dir /etc/containerd/certs.d'
+    ]
+  }),
+
+  podman: ({ at, domains }) => ({
+    path: '/etc/containers/registries.conf.d/50-seaway.conf',
+    content: own(
+      domains.flatMap((domain) => [
+        '[[registry]]',
+        `location = "${domain}"`,
+        '[[registry.mirror]]',
+        `location = "${at}/${domain}"`,
+        'insecure = true',
+        ''
+      ])
+    ),
+    afterwards: ['nothing: podman, buildah, skopeo and CRI-O read it the next time']
+  }),
+
+  k3s: ({ at }) => ({
+    path: '/etc/rancher/k3s/registries.yaml',
+    content(before) {
+      const document = parseDocument(before ?? '')
+      if (document.errors.length > 0) throw new Error('it is no YAML')
+      const path = ['mirrors', '*', 'endpoint']
+      const there: unknown = document.getIn(path)
+      const known = there === undefined ? [] : (document.toJS() as Endpoints).mirrors?.['*']?.endpoint
+      document.setIn(path, listWith(known, `http://${at}`))
+      return document.toString()
+    },
+    afterwards: ['systemctl restart k3s (or k3s-agent), on every node']
+  }),
+
+  buildkit: ({ at, domains }) => ({
+    path: '/etc/buildkit/buildkitd.toml',
+    content: own([
+      ...domains.flatMap((domain) => [`[registry."${domain}"]`, `  mirrors = ["${at}/${domain}"]`]),
+      `[registry."${at}"]`,
+      '  http = true'
+    ]),
+    afterwards: [
+      'restart buildkitd; or docker buildx create --use --buildkitd-config /etc/buildkit/buildkitd.toml',
+      'a builder in a container does not reach 127.0.0.1 of this machine: give it the network of the host, or --at another address'
+    ]
+  })
+}
+
+interface Endpoints {
+  readonly mirrors?: Record<string, { readonly endpoint?: unknown } | undefined>
+}

@@ -1,0 +1,134 @@
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { type Config, ConfigError } from '../config.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import { BUILT_IN } from '../upstream/built-in.ts'
+import type { Command } from './command.ts'
+import { CLIENTS } from './setup-files.ts'
+
+/** How long the gateway may take to say that it is there, in milliseconds. */
+const CHECK_MS = 5000
+
+/** `seaway setup CLIENT` */
+export const setup: Command = {
+  name: 'setup',
+  arguments: '<client>',
+  summary: `prints what makes a client pull through this gateway: ${Object.keys(CLIENTS).join(', ')}`,
+  examples: [
+    ['seaway setup podman', 'the file, and what else is to be done'],
+    [
+      'seaway setup containerd --write',
+      'writes it, with a copy of what was there, and asks whether the gateway is up'
+    ],
+    ['seaway setup k3s --at 10.0.0.5:5000', 'for a machine that reaches the gateway there'],
+    ['seaway setup docker --write --file ~/daemon.json', 'into another file']
+  ],
+  json: true,
+  options: [
+    { flags: '--write', about: 'write the file' },
+    { flags: '--file <path>', about: "instead of the client's usual one" },
+    {
+      flags: '--at <host:port>',
+      about: 'where the client reaches the gateway; where it listens, if not given'
+    }
+  ],
+  async run({ config, print }, [client = ''], { json, write, file, at: given }) {
+    const make = Object.hasOwn(CLIENTS, client) ? CLIENTS[client] : undefined
+    if (make === undefined)
+      throw new ConfigError(
+        `'${client}' is no client that is known here; ${Object.keys(CLIENTS).join(', ')} are`
+      )
+    const at = typeof given === 'string' ? given : listeningAt(config)
+    if (!/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(at))
+      throw new ConfigError(`'${at}' is not HOST:PORT; --at says where the client reaches the gateway`)
+    const wanted = make({ at, domains: domainsOf(config) })
+    const path = typeof file === 'string' ? file : wanted.path
+    const before = await existing(path)
+    let content: string
+    try {
+      content = wanted.content(before)
+    } catch (error) {
+      if (write === true)
+        throw new RegistryError('UNAVAILABLE', `${path} was left as it is: ${reason(error)}`, {
+          cause: error
+        })
+      content = wanted.content(undefined)
+    }
+    const backup = write === true ? await put(path, before, content) : undefined
+    if (json === true)
+      print(
+        JSON.stringify({
+          client,
+          path,
+          content,
+          written: write === true,
+          backup,
+          afterwards: wanted.afterwards
+        })
+      )
+    else if (write === true) {
+      print(`${path} is written${backup === undefined ? '' : `; what was there is in ${backup}`}`)
+      for (const step of wanted.afterwards) print(`  then  ${step}`)
+    } else {
+      print(`# ${path}`)
+      print(content.trimEnd())
+      for (const step of wanted.afterwards) print(`# then: ${step}`)
+    }
+    if (write === true) await check(at)
+  }
+}
+
+/** Where the gateway can be reached on this machine. */
+function listeningAt({ listen }: Config): string {
+  const anywhere = listen.host === '0.0.0.0' || listen.host === '::'
+  const host = anywhere ? '127.0.0.1' : listen.host
+  return `${host.includes(':') ? `[${host}]` : host}:${listen.port}`
+}
+
+/** The domains that are pulled through, as they are set where this command runs. */
+function domainsOf({ upstreams }: Config): string[] {
+  const all = new Set([...BUILT_IN.map(({ domain }) => domain), ...upstreams.keys()])
+  return [...all].filter((domain) => upstreams.get(domain)?.off !== true)
+}
+
+async function existing(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new RegistryError('UNAVAILABLE', `${path} cannot be read: ${reason(error)}`, { cause: error })
+  }
+}
+
+/** Writes a file; what was there before, if it was anything else, is kept under a name of its own, which is returned. */
+async function put(path: string, before: string | undefined, content: string): Promise<string | undefined> {
+  if (before === content) return undefined
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    const stamp = new Date().toISOString().replaceAll(/[-:]|\..*/g, '')
+    const backup = before === undefined ? undefined : `${path}.before-seaway-${stamp}`
+    if (backup !== undefined) await copyFile(path, backup)
+    await writeFile(path, content)
+    return backup
+  } catch (error) {
+    throw new RegistryError('UNAVAILABLE', `${path} cannot be written: ${reason(error)}`, { cause: error })
+  }
+}
+
+/** @throws {RegistryError} UNAVAILABLE when no gateway answers there */
+async function check(at: string): Promise<void> {
+  const failed = (why: string, cause?: unknown) =>
+    new RegistryError(
+      'UNAVAILABLE',
+      `the file is written, but ${why}: start the gateway, or say where it is with --at`,
+      { cause }
+    )
+  const answer = await fetch(`http://${at}/v2/`, { signal: AbortSignal.timeout(CHECK_MS) }).catch(
+    (error: unknown) => {
+      throw failed(`nobody answers at ${at}`, error)
+    }
+  )
+  await answer.arrayBuffer()
+  if (!answer.headers.has('docker-distribution-api-version'))
+    throw failed(`what answers at ${at} is no registry`)
+}
