@@ -61,6 +61,9 @@ export interface Config {
   readonly upstreamAuth: string
   readonly defaultUpstream: string
   readonly upstreamTtl: number
+  readonly prefetch: readonly string[]
+  readonly prefetchPlatforms: readonly string[]
+  readonly prefetchInterval: number
   readonly upstreamTimeout: number
   readonly publishers: ReadonlyMap<string, PublisherSetting>
   readonly publishAfter: number
@@ -294,6 +297,21 @@ export const SETTINGS: readonly Setting[] = [
     'how long an upstream registry may take to connect and answer, and be silent in the middle of an answer',
     duration
   ),
+  row(
+    'prefetch',
+    'IMAGE,…',
+    '',
+    'images that are brought here, and kept up to date, without being asked for: docker.io/alpine:3',
+    list(plain)
+  ),
+  row(
+    'prefetchPlatforms',
+    'OS/ARCH,…|all',
+    '',
+    'for which platforms; that of this machine if not set',
+    list(plain)
+  ),
+  row('prefetchInterval', 'TIME', '1h', 'how often that is done', duration),
   row(
     'publishers',
     'DOMAIN=WAY?OPTION=VALUE&…,…',

@@ -146,6 +146,11 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
         intervalMs: config.gcInterval,
         retention: config.retention
       },
+      prefetch: {
+        images: config.prefetch,
+        platforms: config.prefetchPlatforms,
+        intervalMs: config.prefetchInterval
+      },
       fetchForPeers: config.gatewayFetch,
       publish: {
         publishers: config.publishers,
@@ -226,6 +231,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     provider.start()
     const control = await serveControl(controlPath(config.data), operationsOf(rooms), stopping.signal)
     stack.defer(() => control.stop())
+    let warming: Promise<unknown> | undefined
+    stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))
     const addresses = (): readonly string[] => withSeed(ipfs.addresses(), seed)
     const providersOf = async (domain: string): Promise<readonly string[]> => {
@@ -244,6 +251,11 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     })
     registry.ipns?.start()
     await registry.autoPublisher.start()
+    if (config.prefetch.length > 0) {
+      const warm = { images: config.prefetch, platforms: config.prefetchPlatforms }
+      // those that fail are in the log, and are tried again in their time
+      warming = registry.prefetch(warm, stopping.signal, () => undefined).catch(() => undefined)
+    }
     const running = stack.move()
     return {
       listening,

@@ -37,6 +37,10 @@ export function operationsOf({ registry, provider }: Rooms): Operations {
       if (registry.doctor === undefined) throw new RegistryError('UNSUPPORTED', 'there is no doctor here')
       return registry.doctor.examine(request, { signal, report: progress })
     },
+    prefetch: (request, { signal, progress }) =>
+      registry.prefetch(request, signal, (what, done, total) =>
+        progress({ what, done, total, unit: 'bytes' })
+      ),
     keys: () => namesOf(registry).keys(),
     createKey: ({ domain }) => namesOf(registry).createKey(domain),
     exportKey: ({ domain, format }) => namesOf(registry).exportKey(domain, format),

@@ -8,6 +8,8 @@ import type {
   KeyInfo,
   Pin,
   Pinned,
+  Prefetched,
+  PrefetchRequest,
   PublishReport,
   PublishRequest,
   Removed,
@@ -68,6 +70,8 @@ export interface Operations {
   sync(args: SyncRequest, call: Call): Promise<SyncReport>
   /** Examines a domain, or the gateway itself if none is given. */
   doctor(args: Partial<ImageOfDomain>, call: Call): Promise<Diagnosis>
+  /** Brings images here; those that fail are told, and don't keep the others. */
+  prefetch(args: PrefetchRequest, call: Call): Promise<readonly Prefetched[]>
   /** The IPNS keys of domains. */
   keys(args: object, call: Call): Promise<readonly KeyInfo[]>
   /** @throws {RegistryError} DENIED when the domain has one */

@@ -7,6 +7,7 @@ import { gc } from './gc.ts'
 import { history } from './history.ts'
 import { key } from './key.ts'
 import { pin } from './pin.ts'
+import { prefetch } from './prefetch.ts'
 import { provide } from './provide.ts'
 import { publish } from './publish.ts'
 import { rm } from './rm.ts'
@@ -42,6 +43,7 @@ export const COMMANDS: readonly Command[] = [
   rm,
   history,
   pin,
+  prefetch,
   setup
 ]
 

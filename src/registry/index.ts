@@ -25,6 +25,7 @@ import { createMeters, type Meters, NOBODY, ownerOf } from './meters.ts'
 import { createNamed } from './named.ts'
 import { createPins } from './pins.ts'
 import { createPlaces } from './places.ts'
+import { createPrefetch } from './prefetch.ts'
 import { createPublishing } from './publishing.ts'
 import { createAutoPublisher } from './publishing-auto.ts'
 import { createPull } from './pull.ts'
@@ -64,6 +65,7 @@ export {
   type Traffic
 } from './meters.ts'
 export type { Pin, Pinned } from './pins.ts'
+export type { Prefetched, PrefetchRequest } from './prefetch.ts'
 export type { AutoOutcome } from './publishing-auto.ts'
 export type {
   Publishing,
@@ -247,7 +249,14 @@ export function createRegistry(options: {
     return dryRun ? work() : seeding.collecting(work)
   }
   const cache = createCacheKeeper(collecting, { graceMs: settings.collect.graceMs })
+  const prefetch = createPrefetch({
+    store,
+    pull,
+    canonical: (name) => options.upstreams?.canonical(name) ?? name,
+    log
+  })
   const schedules = startSchedules({
+    prefetch,
     save: async () => {
       await pulled.save()
       await store.sweeper.saveUses()
@@ -355,6 +364,7 @@ export function createRegistry(options: {
     history,
     historyLog: createHistoryLog({ store, trees, history, loader: places.loader, tagTimes }),
     pins: createPins({ store, history }),
+    prefetch,
     images: createImageRemoval({ store, trees, places, removal }),
     collect: runCollection,
     settled: () => cache.settled(),

@@ -1,5 +1,6 @@
 import type { Log } from '../log.ts'
 import { createSchedule, type Schedule } from './collect-schedule.ts'
+import type { Prefetch } from './prefetch.ts'
 import type { RegistrySettings } from './settings.ts'
 import type { Uploads } from './uploads.ts'
 
@@ -17,10 +18,12 @@ export function startSchedules(options: {
   save: () => Promise<void>
   collect: (signal: AbortSignal) => Promise<unknown>
   uploads: Pick<Uploads, 'expire'>
-  settings: Pick<RegistrySettings, 'collect' | 'uploadExpiryMs'>
+  prefetch: Prefetch
+  settings: Pick<RegistrySettings, 'collect' | 'prefetch' | 'uploadExpiryMs'>
   log: Log
 }): Schedule {
-  const { save, collect, uploads, settings, log } = options
+  const { save, collect, prefetch, uploads, settings, log } = options
+  const warm = settings.prefetch
   const schedules = [
     createSchedule({ everyMs: SAVE_MS, what: 'write down what was used', work: save, log }),
     createSchedule({
@@ -36,6 +39,16 @@ export function startSchedules(options: {
         everyMs: settings.collect.intervalMs,
         what: 'collect what nothing needs',
         work: collect,
+        log
+      })
+    )
+  }
+  if (warm !== undefined && warm.images.length > 0) {
+    schedules.push(
+      createSchedule({
+        everyMs: warm.intervalMs,
+        what: 'bring images here',
+        work: (signal) => prefetch(warm, signal, () => undefined),
         log
       })
     )

@@ -1,4 +1,5 @@
 import type { RetentionRule } from '../config-values.ts'
+import type { PrefetchRequest } from './prefetch.ts'
 import type { PublishSettings } from './publishing-types.ts'
 import type { Limits } from './quota.ts'
 
@@ -24,6 +25,8 @@ export interface RegistrySettings {
   /** Multiaddrs of peers that are asked for roots named by CID. */
   readonly peers: readonly string[]
   readonly collect: CollectSettings
+  /** Images that are brought here again and again; none unless given. */
+  readonly prefetch?: PrefetchRequest & { readonly intervalMs: number }
   /** None unless given. */
   readonly limits?: Limits
   /** Fetch what strangers ask for and isn't here, from whoever has it. */

@@ -9,6 +9,7 @@ import type { Ipns } from './ipns.ts'
 import type { Lists } from './lists.ts'
 import type { Meters } from './meters.ts'
 import type { Pins } from './pins.ts'
+import type { Prefetch } from './prefetch.ts'
 import type { AutoPublisher } from './publishing-auto.ts'
 import type { Publishing } from './publishing-types.ts'
 import type { Pull } from './pull.ts'
@@ -66,6 +67,8 @@ export interface Registry {
   readonly historyLog: HistoryLog
   /** Roots that stay whatever happens. */
   readonly pins: Pins
+  /** Brings images here. */
+  readonly prefetch: Prefetch
   /** Removes images by their names. */
   readonly images: ImageRemoval
   /** Removes what nothing needs any more, or finds out what would go; see `collect.ts`. */

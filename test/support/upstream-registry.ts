@@ -188,7 +188,14 @@ export async function startUpstreamRegistry(
     },
     index(repository: string, tag: string, children: readonly Made[]) {
       const made = manifest(
-        { manifests: children.map(({ mediaType, digest, size }) => ({ mediaType, digest, size })) },
+        {
+          manifests: children.map(({ mediaType, digest, size, platform }) => ({
+            mediaType,
+            digest,
+            size,
+            platform
+          }))
+        },
         OCI_INDEX
       )
       put(repository, tag, made)

@@ -245,6 +245,31 @@ describe('pulling through', function () {
     await pull('up.example/a/b', one.digest)
   })
 
+  it('is done beforehand for a list, for the platforms that are wanted', async () => {
+    await start()
+    const [one, two] = [there.image('a/b', 'x', ['one']), there.image('a/b', 'y', ['two'])]
+    there.index('a/b', '1', [
+      { ...one, platform: { os: 'linux', architecture: 'amd64' } },
+      { ...two, platform: { os: 'linux', architecture: 'arm', variant: 'v7' } }
+    ])
+    there.image('library/alpine', 'latest', [randomBytes(2_000_000)])
+    const { signal } = new AbortController()
+    const fetch = (images: string[], platforms: string[]) =>
+      server.registry.prefetch({ images, platforms }, signal, () => undefined)
+    const images = ['up.example/a/b:1', 'docker.io/alpine', 'up.example/a/none:1']
+    const [first, second, third] = await fetch(images, ['linux/arm/v7'])
+    assert.ok((first?.fetched ?? 0) > 0)
+    assert.equal(there.count(new RegExp(one.digest)), 0)
+    assert.ok((second?.fetched ?? 0) > 2_000_000)
+    assert.match(third?.error ?? '', /hasn't got it/)
+    const asked = there.asked.length
+    assert.equal((await fetch(images.slice(0, 2), ['linux/arm/v7']))[0]?.fetched, 0)
+    await pull('up.example/a/b', two.digest)
+    assert.equal(there.asked.length, asked)
+    await fetch(images.slice(0, 1), ['all'])
+    assert.equal(there.count(new RegExp(`manifests/${one.digest}`)), 1)
+  })
+
   it('keeps nothing that is wrong', async () => {
     await start()
     const image = there.image('a/b', '1', [randomBytes(2_500_000)])
