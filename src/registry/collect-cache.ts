@@ -14,7 +14,7 @@ export interface CacheKeeper {
 
 /**
  * Whenever something new has come into the cache and it holds more than its limit, what was used least lately
- * goes. A blob that a tree of our own has is no part of the cache, however it came.
+ * goes. A blob that a tree of our own has is no part of the cache, however it came, unless all of that tree is pulled through.
  */
 export function createCacheKeeper(parts: CollectParts, options: { graceMs: number }): CacheKeeper {
   const { store, cacheLimit, log } = parts
@@ -42,9 +42,11 @@ export function createCacheKeeper(parts: CollectParts, options: { graceMs: numbe
     const { cachedBytes, evicted } = await store.sweeper.run(signal, async (sweep) => {
       const live = createHashSet()
       const run = { roots: new Map(), graceMs: options.graceMs, dryRun: true, signal }
-      await markOwn(parts, sweep, run, live)
+      const yielding = createHashSet()
+      await markOwn(parts, sweep, run, live, yielding)
       return sweep.blobs({
         live,
+        yielding,
         garbage: false,
         graceMs: options.graceMs,
         ...much,

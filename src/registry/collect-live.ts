@@ -54,13 +54,15 @@ function refuse(tree: string): (cid: CID) => never {
  * What is in use on its own account: trees of our own, the roots that are kept, pins, and blobs that were
  * uploaded a short while ago, or for a push that may still go on. Links to other blobs are removed.
  *
- * @param roots what domains' trees are, where that isn't what the writer says (in a dry run)
+ * @param run.roots what domains' trees are, where that isn't what the writer says (in a dry run)
+ * @param yielding gets what trees have that are pulled through, instead of `live`
  */
 export async function markOwn(
   parts: CollectParts,
   sweep: Sweep,
   run: { roots: ReadonlyMap<string, CID>; graceMs: number; dryRun: boolean; signal: AbortSignal },
-  live: HashSet
+  live: HashSet,
+  yielding = live
 ): Promise<void> {
   const { signal } = run
   for await (const domain of parts.trees.domains()) {
@@ -68,7 +70,8 @@ export async function markOwn(
     // A tree that began from a published one has most of its directories elsewhere.
     const partial = (await parts.trees.base(domain)) !== undefined
     const more = partial ? {} : { onMissing: refuse(`the tree of ${domain}`) }
-    if (current !== undefined) await markRoot(sweep, current, live, signal, more)
+    const marks = parts.pulledThrough?.(domain) === true ? yielding : live
+    if (current !== undefined) await markRoot(sweep, current, marks, signal, more)
     for (const root of await keptRoots(parts, domain)) await markRoot(sweep, root, live, signal, {})
   }
   for await (const root of pinnedRoots(parts.store.records)) await markRoot(sweep, root, live, signal, {})

@@ -26,6 +26,8 @@ export interface CollectParts {
   readonly lastPublished: (domain: string) => Promise<CID | undefined>
   /** Bytes that cached content may take; `undefined` for all there is. */
   readonly cacheLimit: number | undefined
+  /** Whether what a domain's tree has of others can be had again from its upstream. */
+  readonly pulledThrough?: (domain: string) => boolean
   readonly log: Log
 }
 
@@ -136,11 +138,13 @@ async function collectNow(parts: CollectParts, real: Sweep, options: CollectOpti
     if (root !== undefined) roots.set(domain, root)
   }
   progress({ what: 'marking what is in use', done: 0, unit: 'items' })
-  await markOwn(parts, sweep, { roots, graceMs, dryRun, signal }, live)
+  const yielding = createHashSet()
+  await markOwn(parts, sweep, { roots, graceMs, dryRun, signal }, live, yielding)
   progress({ what: 'removing blobs', done: 0, unit: 'items' })
   const freed = { blobs: 0, blobBytes: 0, rows: 0, rowBytes: 0, files: 0, fileBytes: 0, bytes: 0 }
   const swept = await sweep.blobs({
     live,
+    yielding,
     garbage: true,
     graceMs,
     cacheLimit: parts.cacheLimit,
@@ -152,6 +156,8 @@ async function collectNow(parts: CollectParts, real: Sweep, options: CollectOpti
       freed.blobBytes += blob.size
     }
   })
+  // of what is pulled through, directories and manifests stay
+  if (parts.pulledThrough !== undefined) await markOwn(parts, sweep, { roots, graceMs, dryRun, signal }, live)
   progress({ what: 'removing directories', done: freed.blobs, unit: 'items' })
   const rows = await sweep.rows({
     live,

@@ -232,6 +232,9 @@ export function createRegistry(options: {
     pulled,
     lastPublished: async (domain: string) => (await lastGood.get(domain))?.root,
     cacheLimit: settings.collect.cacheLimit,
+    ...(options.upstreams && {
+      pulledThrough: (domain: string) => options.upstreams?.of(domain) !== undefined
+    }),
     log
   }
   const removal = createRemoval({ store, trees, places, links })

@@ -23,6 +23,8 @@ export interface SweptBlob {
 export interface BlobPlan {
   /** What is in use, by digest or by CID, as {@link blockName} names it. */
   readonly live: HashSet
+  /** What is in use too, but may go where it is cached: it can be had again. */
+  readonly yielding?: HashSet
   /** Whether what nothing names goes; with `false` only the cache is looked after. */
   readonly garbage: boolean
   /** Garbage that was used or written in the last `graceMs` milliseconds stays. */
@@ -116,12 +118,14 @@ export async function sweepBlobs(parts: SweepParts, startedAt: number, plan: Blo
         const isCached = await cached.at(sha256)
         if (plan.live.has(sha256)) continue
         const { size, inline, at, cid } = peekBlob(value)
-        if (plan.live.has(blockName(cid().multihash.bytes))) continue
+        const name = blockName(cid().multihash.bytes)
+        if (plan.live.has(name)) continue
+        const yields = plan.yielding?.has(sha256) === true || plan.yielding?.has(name) === true
         const blob: Doomed = { digest: digestOfSha256(sha256), size, inline }
         if (isCached !== undefined) {
           cachedBytes += size
           cache.push({ blob, used: Math.max(isCached.used, epochOf(uses.touched(blob.digest))) })
-        } else if (!plan.garbage) continue
+        } else if (!plan.garbage || yields) continue
         else if (
           uses.touched(blob.digest) >= since ||
           uses.held(blob.digest) ||

@@ -270,6 +270,32 @@ describe('pulling through', function () {
     assert.equal(there.count(new RegExp(`manifests/${one.digest}`)), 1)
   })
 
+  it('leaves the cache by least recent use, and comes again when it is wanted', async () => {
+    await start()
+    await server.restart({ upstreams, collect: { cacheLimit: 1_500_000, graceMs: 0 } })
+    const own = await client.image('up.example/a/b', 'own')
+    const first = there.image('a/b', '1', [randomBytes(1_000_000)])
+    const second = there.image('a/b', '2', [randomBytes(1_000_000)])
+    const has = async (digest: string | undefined) =>
+      (await server.store.blobs.stat(digest as never)) !== undefined
+    await pull('up.example/a/b', '1')
+    await settled('up.example', 'a/b', first.layers[0] as string)
+    await pull('up.example/a/b', '2')
+    await settled('up.example', 'a/b', second.layers[0] as string)
+    await server.registry.settled()
+    const { signal } = new AbortController()
+    await server.registry.collect({ dryRun: false, graceMs: 0, signal })
+    assert.deepEqual([await has(first.layers[0]), await has(second.layers[0])], [false, true])
+    const asked = there.count(/blobs/)
+    await client.expect(404, 'HEAD', `/v2/up.example/a/b/blobs/${first.layers[0]}`)
+    await pull('up.example/a/b', 'own')
+    await pull('up.example/a/b', own.digest)
+    assert.equal(there.count(/blobs/), asked)
+    await pull('up.example/a/b', '1')
+    assert.ok(there.count(/blobs/) > asked)
+    assert.equal(there.count(/GET .*manifests/), 2)
+  })
+
   it('keeps nothing that is wrong', async () => {
     await start()
     const image = there.image('a/b', '1', [randomBytes(2_500_000)])
