@@ -10,17 +10,20 @@ const READABLE_BY_ALL = 0o004
 
 /**
  * What to tell the operator of files with secrets that every user of the machine may read: the keys and tokens
- * that domains are published with, and the IPNS keys in the data folder. What a group may read is left to the
+ * that domains are published with, credentials of upstream registries, and the IPNS keys in the data folder. What a group may read is left to the
  * operator, since services share files so. A file that isn't there is for its reader to complain of.
  */
-export async function openSecrets(config: Pick<Config, 'publishers' | 'data'>): Promise<string[]> {
+export async function openSecrets(
+  config: Pick<Config, 'publishers' | 'data'> & Partial<Pick<Config, 'upstreams' | 'upstreamAuth'>>
+): Promise<string[]> {
   const given = [...config.publishers.values()].flatMap(({ options }) =>
     SECRETS.flatMap((option) => options[option] ?? [])
   )
+  const logins = [config.upstreamAuth, ...[...(config.upstreams?.values() ?? [])].map(({ auth }) => auth)]
   const folder = join(config.data, 'keys')
   const own = (await readdir(folder).catch(() => [])).map((name) => join(folder, name))
   const found: string[] = []
-  for (const path of new Set([...given, ...own])) {
+  for (const path of new Set([...given, ...logins.flatMap((path) => path || []), ...own])) {
     const file = await stat(path).catch(() => undefined)
     if (file?.isFile() === true && (file.mode & READABLE_BY_ALL) !== 0)
       found.push(`every user of this machine can read ${path}, which holds a secret: chmod 600 it`)

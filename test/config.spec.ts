@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, flagOf, readConfig, SETTINGS, variableOf } from '../src/config.ts'
+import { upstreams } from '../src/config-values.ts'
 import { tempFolder } from './support/temp.ts'
 
 const read = (env: Record<string, string>, flags: Record<string, string> = {}, file?: string) =>
@@ -88,6 +89,50 @@ describe('config', () => {
         (setting) => variableOf(setting) === 'SEAWAY_DNS_SERVERS' && flagOf(setting) === '--dns-servers'
       )
     )
+  })
+})
+
+describe('config: upstreams', () => {
+  it('reads URLs in their order, options, and off', () => {
+    const found = upstreams(
+      'lan.example=https://a.example/x/ http://10.0.0.1:5000 ca=/a.pem auth=/b ttl=1m published=no alias=Lan:5000, gcr.io=off'
+    )
+    assert.deepEqual(found.get('lan.example'), {
+      off: false,
+      urls: ['https://a.example/x', 'http://10.0.0.1:5000'],
+      ca: '/a.pem',
+      auth: '/b',
+      ttl: 60_000,
+      published: false,
+      aliases: ['lan:5000']
+    })
+    assert.equal(found.get('gcr.io')?.off, true)
+  })
+
+  it('reads the map of a settings file', () => {
+    const found = upstreams(
+      '{"lan.example":{"url":["https://a.example"],"offline":true,"alias":"b"},"x.example":"http://c","gcr.io":false}'
+    )
+    assert.deepEqual(found.get('lan.example'), {
+      off: false,
+      urls: ['https://a.example'],
+      offline: true,
+      aliases: ['b']
+    })
+    assert.deepEqual(found.get('x.example')?.urls, ['http://c'])
+    assert.equal(found.get('gcr.io')?.off, true)
+  })
+
+  it('says what is wrong', () => {
+    for (const [text, why] of [
+      ['lan=https://a', /not a domain/],
+      ['a.example', /DOMAIN=URL/],
+      ['a.example=ftp://b', /no URL/],
+      ['a.example=https://me:x@b', /credentials/],
+      ['a.example=https://b?x=1', /no URL/],
+      ['a.example=https://b port=5', /no option/]
+    ] as const)
+      assert.throws(() => upstreams(text), why)
   })
 })
 

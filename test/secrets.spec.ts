@@ -26,16 +26,20 @@ describe('files with secrets', function () {
     const open = [
       await named('tsig.key', 0o644),
       await named('token', 0o604),
+      await named('config.json', 0o644),
+      await named('login', 0o644),
       await file(join(data, 'keys', 'copied.example.key'), 0o644)
     ]
     const others = [await named('closed.key', 0o600), await named('shared', 0o640), join(folder.path, 'none')]
     await file(join(data, 'keys', 'made.example.key'), 0o600)
-    const [tsig = '', token = ''] = open
+    const [tsig = '', token = '', docker = '', login = ''] = open
     const [closed = '', shared = '', none = ''] = others
     const config = readConfig({
       flags: {},
       env: {
         SEAWAY_DATA: data,
+        SEAWAY_UPSTREAMS: `u.example=https://u.example auth=${login},v.example=https://v.example auth=${closed}`,
+        SEAWAY_UPSTREAM_AUTH: docker,
         SEAWAY_PUBLISHERS: [
           `a.example=rfc2136?key=${tsig}`,
           `b.example=cloudflare?token=${token}`,

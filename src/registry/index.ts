@@ -252,10 +252,11 @@ export function createRegistry(options: {
     return dryRun ? work() : seeding.collecting(work)
   }
   const cache = createCacheKeeper(collecting, { graceMs: settings.collect.graceMs })
+  const canonical = (name: RepositoryName) => options.upstreams?.canonical(name) ?? name
   const prefetch = createPrefetch({
     store,
     pull,
-    canonical: (name) => options.upstreams?.canonical(name) ?? name,
+    canonical,
     log
   })
   const schedules = startSchedules({
@@ -368,7 +369,7 @@ export function createRegistry(options: {
     historyLog: createHistoryLog({ store, trees, history, loader: places.loader, tagTimes }),
     pins: createPins({ store, history }),
     prefetch,
-    images: createImageRemoval({ store, trees, places, removal }),
+    images: createImageRemoval({ store, trees, places, removal, canonical }),
     collect: runCollection,
     settled: () => cache.settled(),
     async stop() {
@@ -379,8 +380,9 @@ export function createRegistry(options: {
       await repair.stop()
       await meters.stop()
       pull.stop()
-      await through?.stop()
       await transfers.stop()
+      // after them: it writes down what they brought
+      await through?.stop()
       await uploads.stop()
       await pulled.save()
       await store.sweeper.saveUses()

@@ -59,6 +59,8 @@ export function createImageRemoval(options: {
   trees: TreeWriter
   places: Places
   removal: Removal
+  /** The one name of a repository that has several; each has one unless given. */
+  canonical?: (name: RepositoryName) => RepositoryName
 }): ImageRemoval {
   const { store, trees, places, removal } = options
 
@@ -96,7 +98,8 @@ export function createImageRemoval(options: {
     async remove({ images, all, dryRun }, signal) {
       const targets: (Target & { inTree: string; text: string })[] = []
       for (const image of images) {
-        const target = parseImage(image)
+        const parsed = parseImage(image)
+        const target = { ...parsed, name: options.canonical?.(parsed.name) ?? parsed.name }
         const domain = writableDomain(target.name)
         const text = displayName(domain, target.name.repository)
         if (target.reference === undefined && !all) {

@@ -97,6 +97,8 @@ describe('pulling through', function () {
     await pull('docker.io/library/alpine', '3')
     await pull('index.docker.io/alpine', '3')
     await pull('proxy/docker.io/alpine', '3')
+    const removed = { images: ['docker.io/alpine:3'], all: false, dryRun: true }
+    await server.registry.images.remove(removed, new AbortController().signal)
     await get('library/alpine/manifests/3?ns=docker.io')
     await get('library/alpine/manifests/3?ns=registry-1.docker.io')
     assert.equal(there.count(/GET .*manifests/), 1)
