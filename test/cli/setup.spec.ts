@@ -69,7 +69,7 @@ describe('setup', () => {
         debug: true,
         'registry-mirrors': [`http://${at}`]
       })
-      const [backup = ''] = (await readdir(temp.path)).filter((name) => name.includes('before'))
+      const backup = (await readdir(temp.path)).find((name) => name.includes('before')) ?? ''
       assert.equal(await readFile(join(temp.path, backup), 'utf8'), '{"debug":true}')
       await there.stop()
       const down = await runCommand(['setup', 'docker', '--write', '--file', file, '--at', at], {})
