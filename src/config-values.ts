@@ -344,3 +344,19 @@ export function upstreams(text: string): ReadonlyMap<string, UpstreamSetting> {
   }
   return found
 }
+
+/** Servers through which others are reached, as URLs, by the scheme of these; none where it is empty. */
+export interface Proxies {
+  readonly http: string
+  readonly https: string
+  /** Hosts that are reached without, as `NO_PROXY` lists them. */
+  readonly none: string
+}
+
+/** A proxy's URL; a host and port alone is `http://`. Throws an Error that says what is needed. */
+export function proxyUrl(text: string): string {
+  const url = text === '' || text.includes('://') ? text : `http://${text}`
+  if (url !== '' && !(URL.canParse(url) && /^(?:https?|socks5):$/.test(new URL(url).protocol)))
+    throw new Error('it is no URL like http://proxy.example.com:3128')
+  return url
+}

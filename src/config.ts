@@ -14,10 +14,12 @@ import {
   multiaddr,
   oneOf,
   optional,
+  type Proxies,
   PUBLIC_BOOTSTRAP,
   type PublisherSetting,
   peerAddress,
   plain,
+  proxyUrl,
   publishers,
   type RetentionRule,
   rate,
@@ -85,6 +87,8 @@ export interface Config {
   readonly idleTimeout: number
   readonly pullTimeout: number
   readonly logLevel: LogLevel
+  /** As all programs are told: by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
+  readonly proxies: Proxies
 }
 
 /** A setting that cannot be used; the message names it, its value, and what is allowed. */
@@ -467,7 +471,20 @@ export function readConfig(options: {
       throw new ConfigError(`${source} is '${text}', but ${(error as Error).message} (${setting.form})`)
     }
   }
-  return check(config as unknown as Config)
+  return check({ ...config, proxies: proxiesIn(env) } as unknown as Config)
+}
+
+/** Variables that have no prefix, since all programs read them; in small letters first, as with curl. */
+function proxiesIn(env: NodeJS.ProcessEnv): Proxies {
+  const valueOf = (name: string) => env[name.toLowerCase()] ?? env[name] ?? ''
+  const proxyOf = (name: string) => {
+    try {
+      return proxyUrl(valueOf(name))
+    } catch (error) {
+      throw new ConfigError(`${name} cannot be used: ${(error as Error).message}`)
+    }
+  }
+  return { http: proxyOf('HTTP_PROXY'), https: proxyOf('HTTPS_PROXY'), none: valueOf('NO_PROXY') }
 }
 
 /** Whether an address to listen on is reachable from this machine alone. */

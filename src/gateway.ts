@@ -123,7 +123,8 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
     standard: config.defaultUpstream,
     ttlMs: config.upstreamTtl,
     timeoutMs: config.upstreamTimeout,
-    allowDial
+    allowDial,
+    proxies: config.proxies
   })
   stack.defer(() => upstreams.stop())
   const registry = createRegistry({

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
-import type { UpstreamSetting } from '../config-values.ts'
+import type { Proxies, UpstreamSetting } from '../config-values.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
+import { createDispatchers } from './dispatch.ts'
 import { createMirror, type Mirror } from './mirror.ts'
 import { createTokens } from './tokens.ts'
 import { createUpstream, type Upstream } from './upstream.ts'
@@ -26,6 +27,8 @@ export interface UpstreamsOptions {
   readonly timeoutMs: number
   /** What servers may be dialled that an upstream sends us to: token services, storage. */
   readonly allowDial: AllowDial
+  /** Through which servers others are reached; none unless given. */
+  readonly proxies?: Proxies
   /** Known without being set: the well-known registries unless given. */
   readonly builtIn?: readonly KnownRegistry[]
 }
@@ -49,6 +52,8 @@ export interface Upstreams {
   /** Closes connections that wait for the next request. */
   stop(): void
 }
+
+const NO_PROXIES: Proxies = { http: '', https: '', none: '' }
 
 /** The first component of names that say outright that they go to an upstream. */
 const PREFIX = 'proxy/'
@@ -77,9 +82,11 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
         `SEAWAY_UPSTREAMS names ${domain} without a URL: write ${domain}=https://…`
       )
     const urls = given.map((url) => new URL(url))
+    const { timeoutMs, proxies = NO_PROXIES } = options
+    const ca = setting.ca === undefined ? undefined : certificates(setting.ca)
     const wire = createWire({
-      ca: setting.ca === undefined ? undefined : certificates(setting.ca),
-      timeoutMs: options.timeoutMs,
+      dispatchers: createDispatchers({ ca, timeoutMs, policy, proxies }),
+      timeoutMs,
       trusted: new Set(urls.map(({ hostname }) => hostname)),
       policy
     })

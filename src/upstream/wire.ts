@@ -1,30 +1,28 @@
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type IncomingMessage,
-  type OutgoingHttpHeaders
-} from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { getCACertificates } from 'node:tls'
+import type { Readable } from 'node:stream'
+import { request } from 'undici'
 import { chunksOf } from '../ipfs/chunks.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
 import { isAbort, reason } from '../oci/errors.ts'
+import type { Dispatchers } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
+
+/** By names in lower case; what came several times is joined by commas. */
+export type Headers = Readonly<Record<string, string | undefined>>
 
 /** An answer, its body still to come. */
 export interface Reply {
   readonly status: number
-  readonly headers: IncomingMessage['headers']
+  readonly headers: Headers
   /** What was asked in the end, after redirects. */
   readonly url: URL
-  readonly body: IncomingMessage
+  readonly body: Readable
 }
 
 /** What is sent. */
 export interface Ask {
   readonly method: 'GET' | 'HEAD' | 'POST'
   readonly url: URL
-  readonly headers: OutgoingHttpHeaders
+  readonly headers: Readonly<Record<string, string>>
   readonly content?: string
   readonly signal: AbortSignal
 }
@@ -46,56 +44,62 @@ const MAX_REDIRECTS = 5
 /** What a source must send at least, in bytes a second, not to count as silent. */
 const LEAST_RATE = 1024
 
-/** Connections to one host. */
-const MAX_SOCKETS = 32
+/** How much of a body is taken from the network before it is asked for, in bytes. */
+const READ_AHEAD = 256 * 1024
+
+/** How much of a redirect's own body is read so that its connection can be used again, in bytes. */
+const MAX_REDIRECT_BODY = 16 * 1024
 
 /** Headers that are for one host alone. */
 const PRIVATE = new Set(['authorization', 'cookie'])
 
 /**
- * @param options.ca certificates of further authorities, PEM
  * @param options.timeoutMs for an answer to begin, and for its silence
  * @param options.trusted hosts that the operator named; of others, those that `policy` refuses aren't dialled
  */
 export function createWire(options: {
-  ca: string | undefined
+  dispatchers: Dispatchers
   timeoutMs: number
   trusted: ReadonlySet<string>
-  policy: DialPolicy
+  policy: Pick<DialPolicy, 'hostRefusal'>
 }): Wire {
-  const { ca, timeoutMs, trusted, policy } = options
-  const agentOptions = { keepAlive: true, maxSockets: MAX_SOCKETS, maxFreeSockets: 8, timeout: 60_000 }
-  const plain = new HttpAgent(agentOptions)
-  const secure = new HttpsAgent({ ...agentOptions, ...(ca && { ca: [...getCACertificates('default'), ca] }) })
+  const { dispatchers, timeoutMs, trusted, policy } = options
 
-  function once({ method, url, headers, content, signal }: Ask): Promise<IncomingMessage> {
-    return new Promise((resolve, reject) => {
-      signal.throwIfAborted()
-      const own = trusted.has(url.hostname)
-      const refused = own ? undefined : policy.hostRefusal(url.hostname.replace(/^\[|\]$/g, ''))
-      if (refused !== undefined) throw new UpstreamError('wrong', `${url.host} is not dialled: ${refused}`)
-      const https = url.protocol === 'https:'
-      const sending = (https ? httpsRequest : httpRequest)(url, {
+  /** Sends a request without following where it leads. */
+  async function once({ method, url, headers, content, signal }: Ask): Promise<Reply & Dumped> {
+    signal.throwIfAborted()
+    const own = trusted.has(url.hostname)
+    const refused = own ? undefined : policy.hostRefusal(url.hostname.replace(/^\[|\]$/g, ''))
+    if (refused !== undefined) throw new UpstreamError('wrong', `${url.host} is not dialled: ${refused}`)
+    const late = new AbortController()
+    const timer = setTimeout(() => {
+      const what = `${url.host} did not answer within ${timeoutMs} ms`
+      late.abort(new UpstreamError('down', what, { silent: true }))
+    }, timeoutMs)
+    try {
+      const answer = await request(url, {
+        dispatcher: dispatchers.to(url, own),
         method,
         headers,
-        signal,
-        agent: https ? secure : plain,
-        ...(own ? {} : { lookup: policy.lookup })
+        signal: AbortSignal.any([signal, late.signal]),
+        highWaterMark: READ_AHEAD,
+        ...(content !== undefined && { body: content })
       })
-      const late = setTimeout(() => {
-        const what = `${url.host} did not answer within ${timeoutMs} ms`
-        sending.destroy(new UpstreamError('down', what, { silent: true }))
-      }, timeoutMs)
-      sending.once('response', (reply) => {
-        clearTimeout(late)
-        resolve(reply)
-      })
-      sending.once('error', (error) => {
-        clearTimeout(late)
-        reject(failed(error, url, signal))
-      })
-      sending.end(content)
-    })
+      const { body } = answer
+      body.on('error', () => undefined) // whoever reads hears of it
+      return {
+        status: answer.statusCode,
+        headers: joined(answer.headers),
+        url,
+        body,
+        dump: () => body.dump({ limit: MAX_REDIRECT_BODY, signal }).catch(() => undefined)
+      }
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw failed(late.signal.aborted ? late.signal.reason : error, url)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   return {
@@ -103,12 +107,10 @@ export function createWire(options: {
       let { url } = ask
       let headers = ask.headers
       for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
-        const body = await once({ ...ask, url, headers })
-        const status = body.statusCode ?? 0
-        const { location } = body.headers
-        if (![301, 302, 303, 307, 308].includes(status) || location === undefined)
-          return { status, headers: body.headers, url, body }
-        body.destroy()
+        const { dump, ...reply } = await once({ ...ask, url, headers })
+        const { location } = reply.headers
+        if (![301, 302, 303, 307, 308].includes(reply.status) || location === undefined) return reply
+        await dump()
         if (!URL.canParse(location, url.href))
           throw new UpstreamError('wrong', `${url.host} redirects to what is no URL`)
         const next = new URL(location, url)
@@ -180,20 +182,28 @@ export function createWire(options: {
       }
     },
 
-    close() {
-      plain.destroy()
-      secure.destroy()
-    }
+    close: () => dispatchers.close()
   }
 }
 
+interface Dumped {
+  /** Reads the rest of the answer away. */
+  dump(): Promise<void>
+}
+
+function joined(headers: Readonly<Record<string, string | string[] | undefined>>): Headers {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : value])
+  )
+}
+
 /** What a request failed with, in words. */
-function failed(error: Error, url: URL, signal: AbortSignal): unknown {
+function failed(error: unknown, url: URL): UpstreamError {
   if (error instanceof UpstreamError) return error
-  if (signal.aborted) return signal.reason
   const { code } = error as NodeJS.ErrnoException
   const why: Record<string, string> = {
-    ECONNREFUSED: 'nobody listens there (connection refused)',
+    ECONNREFUSED: `nobody listens ${whereIn(error)} (connection refused)`,
+    UND_ERR_CONNECT_TIMEOUT: 'it does not take a connection',
     ENOTFOUND: 'its name is not known to DNS',
     EAI_AGAIN: 'its name cannot be looked up now',
     SELF_SIGNED_CERT_IN_CHAIN: 'its authority is not trusted: name the certificate with ca=',
@@ -201,5 +211,16 @@ function failed(error: Error, url: URL, signal: AbortSignal): unknown {
     UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its authority is not trusted: name the certificate with ca=',
     DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name it with ca='
   }
-  return new UpstreamError('down', `${url.host}: ${why[code ?? ''] ?? reason(error)}`, { cause: error })
+  const silent = code === 'UND_ERR_CONNECT_TIMEOUT'
+  return new UpstreamError('down', `${url.host}: ${why[code ?? ''] ?? reason(error)}`, {
+    cause: error,
+    silent
+  })
+}
+
+/** Where a connection was tried: at a proxy, perhaps. */
+function whereIn(error: unknown): string {
+  const tried = error instanceof AggregateError ? (error.errors as unknown[])[0] : error
+  const { address, port } = tried as { address?: string; port?: number }
+  return address === undefined ? 'there' : `at ${address.includes(':') ? `[${address}]` : address}:${port}`
 }

@@ -1,0 +1,80 @@
+import { isIP } from 'node:net'
+import { getCACertificates } from 'node:tls'
+import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
+import type { Proxies } from '../config-values.ts'
+import type { DialPolicy } from '../ipfs/policy.ts'
+
+/** The connections of one upstream: straight ones, and those through a proxy. */
+export interface Dispatchers {
+  /** @param trusted whether the operator named that server; others are connected to only where the policy lets us */
+  to(url: URL, trusted: boolean): Dispatcher
+  close(): void
+}
+
+/** Connections to one host. */
+const CONNECTIONS = 32
+
+/** How long one that nobody uses stays open, in milliseconds. */
+const KEEP_ALIVE_MS = 30_000
+
+/**
+ * Makes them. HTTP/1.1 alone: over HTTP/2 all layers of an image would share one connection, and its window.
+ *
+ * @param options.ca certificates of further authorities, PEM
+ * @param options.timeoutMs for a connection
+ */
+export function createDispatchers(options: {
+  ca: string | undefined
+  timeoutMs: number
+  policy: DialPolicy
+  proxies: Proxies
+}): Dispatchers {
+  const { ca, timeoutMs, policy, proxies } = options
+  const tls = ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] }
+
+  function make(connect: object) {
+    const common = {
+      allowH2: false,
+      connections: CONNECTIONS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // silence is watched by who reads, who may rest longer
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { timeout: timeoutMs, ...tls, ...connect }
+    }
+    const through = (httpProxy: string, httpsProxy: string) =>
+      new EnvHttpProxyAgent({
+        ...common,
+        httpProxy,
+        httpsProxy,
+        noProxy: proxies.none,
+        connectTimeout: timeoutMs,
+        requestTls: tls
+      })
+    // Each scheme has a variable of its own; undici's agent takes HTTP_PROXY for https too where nothing else is set.
+    return {
+      straight: new Agent(common),
+      'http:': through(proxies.http, ''),
+      'https:': through('', proxies.https)
+    }
+  }
+
+  const own = make({})
+  const others = make({ lookup: policy.lookup })
+  return {
+    to(url, trusted) {
+      const all = trusted ? own : others
+      // as docker does: a proxy's loopback is not ours
+      if (isLoopback(url.hostname)) return all.straight
+      return url.protocol === 'https:' ? all['https:'] : all['http:']
+    },
+    close() {
+      for (const all of [own, others])
+        for (const each of Object.values(all)) void each.destroy().catch(() => undefined)
+    }
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
+}
