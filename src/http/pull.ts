@@ -32,11 +32,15 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
    * nothing yet, and mirrors are asked before the real registry: both want an early "no" rather than to
    * hear why a name could not be resolved. A GET tells.
    */
-  async function answerHead<T>(exchange: Exchange, look: () => Promise<T>): Promise<T> {
+  async function answerHead<T>(
+    exchange: Exchange,
+    look: () => Promise<T>,
+    failures = /^SOURCE_/
+  ): Promise<T> {
     try {
       return await look()
     } catch (error) {
-      const sourceFailed = error instanceof RegistryError && error.code.startsWith('SOURCE_')
+      const sourceFailed = error instanceof RegistryError && failures.test(error.code)
       if (exchange.ctx.method !== 'HEAD' || !(sourceFailed || isAbort(error))) throw error
       throw new RegistryError('MANIFEST_UNKNOWN', 'not here, and its sources cannot be asked', {
         cause: error
@@ -77,7 +81,11 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
       const name = repositoryOf(ctx, naming)
       const digest = digestOfPath(ctx)
       const head = ctx.method === 'HEAD'
-      const blob = await answerHead(exchange, () => pull.blob(name, digest, signal, { head }))
+      const blob = await answerHead(
+        exchange,
+        () => pull.blob(name, digest, signal, { head }),
+        /^SOURCE_|^TOOMANY/
+      )
       const headers = {
         'Docker-Content-Digest': digest,
         ETag: `"${digest}"`,

@@ -32,6 +32,8 @@ export interface BlobContent {
   readonly size: number
   /** The bytes; what arrives in full has been verified. */
   open(range?: ByteRange): Promise<Readable>
+  /** Ends when all of it is in the store: that may be later than when it has been read. */
+  bring(signal: AbortSignal): Promise<unknown>
 }
 
 /** How a search goes. */
@@ -49,8 +51,8 @@ export interface Pull {
   /** @throws {RegistryError} MANIFEST_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT, TOOMANYREQUESTS */
   manifest(name: RepositoryName, reference: Reference, signal: AbortSignal): Promise<ManifestContent>
   /**
-   * @param how `head` only asks whether it is here: an upstream isn't asked, for a client that hears yes does not push
-   *   the blob, and then its manifest is refused
+   * @param how `head` only asks whether it can be had: what isn't here an upstream is asked for, whatever a manifest says
+   *   of it, for a client that hears yes does not push the blob, and its manifest then needs it
    * @throws {RegistryError} BLOB_UNKNOWN, NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT, TOOMANYREQUESTS
    */
   blob(
@@ -169,14 +171,12 @@ export function createPull(options: {
   async function arriving(wanted: Wanted, name: RepositoryName, signal: AbortSignal): Promise<BlobContent> {
     const size = await timed(signal, 'fetch', () => transfers.size(wanted, signal))
     const received = (bytes: number) => options.received?.(name, bytes)
+    const transfer = () => transfers.open({ ...wanted, received }, signal)
     return {
       digest: wanted.digest,
       size,
-      open: (range) =>
-        timed(signal, 'fetch', async () => {
-          const transfer = await transfers.open({ ...wanted, received }, signal)
-          return begun(transfer.read(range), signal)
-        })
+      open: (range) => timed(signal, 'fetch', async () => begun((await transfer()).read(range), signal)),
+      bring: async (within) => (await transfer()).done(within)
     }
   }
 
@@ -195,14 +195,6 @@ export function createPull(options: {
       reference.kind === 'tag'
         ? await timed(signal, 'fetch', () => up.tag(reference.tag, digest, signal))
         : { digest }
-    if (now === undefined)
-      throw new RegistryError(
-        'MANIFEST_UNKNOWN',
-        `the registry that it was pulled from has no such tag any more`,
-        {
-          detail: reference
-        }
-      )
     if (now.content !== undefined) return now.content
     const here = (await store.blobs.stat(now.digest)) !== undefined
     const found = here ? await content(place, place.name, now.digest, signal) : undefined
@@ -260,18 +252,17 @@ export function createPull(options: {
         if (link === undefined) continue
         // it was pulled through, and left the cache: peers may have it, and the upstream has
         if (up !== undefined && place.kind === 'local') {
-          if (head) continue
           const peers: Place['peers'] = (s) => place.peers(s, link.cid).catch(() => [])
           const known = await peers(signal)
-          const origin = up.origin(digest)
+          const origin = up.origin(digest, { ask: head })
           if (known.length > 0) return arriving({ digest, cid: link.cid, peers, origin }, name, signal)
           return arriving({ digest, origin }, name, signal)
         }
         const peers: Place['peers'] = (s) => place.peers(s, link.cid)
         return arriving({ digest, cid: link.cid, peers }, name, signal)
       }
-      if (up !== undefined && !head) {
-        const origin = up.origin(digest)
+      if (up !== undefined) {
+        const origin = up.origin(digest, { ask: head && kept === undefined })
         if (kept === undefined) return arriving({ digest, origin, kept: () => up.kept(digest) }, name, signal)
         // it is here, but is it the repository's? a client that may not have it there may not have it here
         await timed(signal, 'fetch', () => origin.size(signal))
@@ -295,5 +286,5 @@ export function createPull(options: {
 }
 
 function local(store: Store, blob: BlobInfo, digest: Digest): BlobContent {
-  return { digest, size: blob.size, open: (range) => store.blobs.read(blob, range) }
+  return { digest, size: blob.size, open: (range) => store.blobs.read(blob, range), bring: async () => blob }
 }

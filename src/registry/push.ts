@@ -4,12 +4,13 @@ import { type Digest, digestOf, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import type { RepositoryName } from '../oci/reference.ts'
-import type { IndexWrite, Store, Uses } from '../store/index.ts'
+import type { Store, Uses } from '../store/index.ts'
 import { type Content, putManifest, type TreeView, type TreeWriter } from '../tree/index.ts'
 import { keepManifest } from './keep-manifest.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
 import { createBases } from './push-base.ts'
+import type { PushThrough } from './push-through.ts'
 import type { Quota } from './quota.ts'
 import { writableDomain } from './remove.ts'
 import type { TagTimes } from './tag-times.ts'
@@ -61,6 +62,12 @@ const AT_ONCE = 64
 /** How many blobs that are missing a refusal names. */
 const MAX_MISSING = 20
 
+/** How content is looked for. */
+interface Asking {
+  readonly up: PushThrough | undefined
+  readonly signal: AbortSignal
+}
+
 export function createPush(options: {
   store: Store
   trees: TreeWriter
@@ -73,8 +80,8 @@ export function createPush(options: {
   log: Log
   /** Whether a domain's first push here starts from its published root, or from nothing. */
   base: 'published' | 'empty'
-  /** Rows that become durable together with tags that are pushed. `repository` is below the domain. */
-  rows?: (domain: string, repository: string, tags: readonly string[]) => readonly IndexWrite[]
+  /** For repositories that have an upstream; none have unless given. */
+  through?: (name: RepositoryName) => PushThrough | undefined
   /** Told of the blobs of each manifest that was pushed, itself included. */
   pushed?: (digests: readonly Digest[]) => void
 }): Push {
@@ -87,11 +94,13 @@ export function createPush(options: {
     descriptor: Descriptor,
     has: (digest: Digest) => Promise<boolean>,
     view: TreeView | undefined,
-    signal: AbortSignal
+    { up, signal }: Asking
   ): Promise<Content | undefined> {
     const { digest, size } = descriptor
     if (!(await has(digest))) return undefined
     const blob = await store.blobs.stat(digest)
+    // What left the cache is the upstream's only, which may lose it.
+    if (blob === undefined && up !== undefined) return undefined
     if (blob === undefined) {
       // The tree began as a copy of a published one, whose bytes stay with their publisher until they are asked for.
       const link = await view?.blob(digest, signal)
@@ -115,8 +124,9 @@ export function createPush(options: {
     descriptors: readonly Descriptor[],
     among: readonly (() => Promise<Place | undefined>)[],
     has: (place: Place | undefined, digest: Digest) => Promise<boolean>,
-    signal: AbortSignal
+    asking: Asking
   ): Promise<Content[]> {
+    const { up, signal } = asking
     const found: Content[] = []
     const missing: Digest[] = []
     const wanted = [...new Map(descriptors.map((descriptor) => [descriptor.digest, descriptor])).values()]
@@ -128,11 +138,16 @@ export function createPush(options: {
         if (left.length === 0) break
         const place = await find()
         const hasIt = (digest: Digest) => has(place, digest)
-        const here = await Promise.all(left.map((one) => contentOf(one, hasIt, place?.view, signal)))
+        const here = await Promise.all(left.map((one) => contentOf(one, hasIt, place?.view, asking)))
         found.push(...here.filter((content) => content !== undefined))
         left = left.filter((_, i) => here[i] === undefined)
       }
-      missing.push(...left.map(({ digest }) => digest))
+      for (const one of left) {
+        const brought = (await up?.bring(one.digest, signal)) === true
+        const content = brought ? await contentOf(one, async () => true, undefined, asking) : undefined
+        if (content === undefined) missing.push(one.digest)
+        else found.push(content)
+      }
     }
     if (missing.length > 0) {
       const named = missing.slice(0, MAX_MISSING)
@@ -190,8 +205,9 @@ export function createPush(options: {
     const hasManifest = async (place: Place | undefined, d: Digest) =>
       place?.name !== undefined && place.view.hasManifest(place.name, d, signal)
 
-    const blobs = await contents(manifest.blobs, [async () => ground, beyond], hasBlob, signal)
-    await contents(manifest.children, [async () => ground], hasManifest, signal)
+    const up = options.through?.(name)
+    const blobs = await contents(manifest.blobs, [async () => ground, beyond], hasBlob, { up, signal })
+    await contents(manifest.children, [async () => ground], hasManifest, { up: undefined, signal })
     const kept = await keepManifest(store, bytes, digest)
     const repository = treeName(ground, name, domain)
     // A type that it was pushed with before would go on being told.
@@ -206,7 +222,8 @@ export function createPush(options: {
       listed: { mediaType: manifest.mediaType, digest, size: bytes.length }
     })
     const moves = tags.map((tag) => ({ repository, tag, digest }))
-    const also = options.rows?.(domain, name.repository, tags) ?? []
+    const named = [...manifest.blobs, ...manifest.children].map((one) => one.digest)
+    const also = (await up?.rows(tags, named)) ?? []
     const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves)), ...also]
     const root = await timed(signal, 'store', () =>
       trees.change(domain, { ...change, rows }, { signal, base: baseOf(domain) })

@@ -16,6 +16,7 @@ import { createPrefetch } from './prefetch.ts'
 import { createPublishing } from './publishing.ts'
 import { createAutoPublisher } from './publishing-auto.ts'
 import { createPush } from './push.ts'
+import { createPushThrough } from './push-through.ts'
 import { createReading } from './reading.ts'
 import type { RegistryOptions } from './registry-options.ts'
 import { createRemoval } from './remove.ts'
@@ -131,7 +132,7 @@ export function createRegistry(options: RegistryOptions): Registry {
         log,
         base: settings.pushBase,
         pushed: (digests) => seeding.pushed(digests),
-        ...(through && { rows: through.pushed })
+        ...(through && { through: createPushThrough({ store, through, pull }) })
       }),
       ...removal
     },

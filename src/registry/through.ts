@@ -24,22 +24,26 @@ export interface Current {
 export interface ThroughRepository {
   /**
    * What a tag that the local tree has as `local` is now: that, while it is fresh, was pushed here, or the upstream
-   * can't be asked; `undefined` when the upstream says that there is no such tag any more.
+   * can't be asked.
+   *
+   * @throws {RegistryError} MANIFEST_UNKNOWN when the upstream has no such tag any more, or doesn't let us have it
    */
-  tag(tag: string, local: Digest, signal: AbortSignal): Promise<Current | undefined>
+  tag(tag: string, local: Digest, signal: AbortSignal): Promise<Current>
   /**
    * A manifest that isn't here; then it is.
    *
    * @throws {RegistryError} MANIFEST_UNKNOWN, TOOMANYREQUESTS, SOURCE_FAILED, SOURCE_TIMEOUT
    */
   manifest(reference: Reference, signal: AbortSignal): Promise<ManifestContent>
-  /** A blob, for a transfer. */
-  origin(digest: Digest): Origin
+  /** A blob, for a transfer. @param how `ask` asks the upstream how long it is also where a manifest has said so */
+  origin(digest: Digest, how?: { ask: boolean }): Origin
   /** A blob is in the store now, and the repository has it. */
   kept(digest: Digest): void
   /** Tags after `after`, at most `limit`. @throws {RegistryError} NAME_UNKNOWN, and as {@link ThroughRepository.manifest} */
   tags(after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
 }
+
+type Missing = 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN'
 
 /** Pulling through other registries. */
 export interface Through {
@@ -79,7 +83,7 @@ export function createThrough(options: {
   let stopped = false
   const running = new Set<Promise<unknown>>()
   const fetching = createShared<ManifestContent>(LINGER_MS)
-  const checking = createShared<Current | undefined>(LINGER_MS)
+  const checking = createShared<Current>(LINGER_MS)
   const latest = new LRUCache<string, ManifestContent>({
     maxSize: MAX_LATEST,
     sizeCalculation: ({ bytes }) => bytes.length + 1,
@@ -120,7 +124,20 @@ export function createThrough(options: {
       return content
     }
 
-    async function checked(tag: string, seen: SeenTag, signal: AbortSignal): Promise<Current | undefined> {
+    /** Asks for what is here only if the upstream hasn't just said that it hasn't got it. */
+    async function unlessMissing<T>(what: string, code: Missing, ask: () => Promise<T>): Promise<T> {
+      const missing = unknown.get(what)
+      if (missing !== undefined) throw missing
+      try {
+        return await ask()
+      } catch (error) {
+        const refusal = asRefusal(error, code)
+        if (refusal instanceof RegistryError && refusal.code === code) unknown.set(what, refusal)
+        throw refusal
+      }
+    }
+
+    async function checked(tag: string, seen: SeenTag, signal: AbortSignal): Promise<Current> {
       try {
         const { digest, etag } = seen
         if (await upstream.isSame(repository, tag, { digest, etag }, signal)) {
@@ -130,8 +147,9 @@ export function createThrough(options: {
         const content = await fetched({ kind: 'tag', tag }, signal)
         return { digest: content.digest, content }
       } catch (error) {
-        if (error instanceof UpstreamError && error.fault === 'unknown') return undefined
-        if (stopped) throw error
+        // Who isn't let in any more may not have it from here either: that is no failure. Nor is a tag that has gone.
+        const refused = error instanceof UpstreamError && ['unknown', 'denied'].includes(error.fault)
+        if (refused || stopped) throw error
         const why = reason(error)
         quiet.set(key(tag), why)
         log.warn(
@@ -153,10 +171,12 @@ export function createThrough(options: {
         const late = AbortSignal.timeout(PATIENCE_MS)
         try {
           const patient = AbortSignal.any([signal, late])
-          return await checking(key(tag), patient, (shared) => track(checked(tag, seen, shared)))
+          return await unlessMissing(key(tag), 'MANIFEST_UNKNOWN', () =>
+            checking(key(tag), patient, (shared) => track(checked(tag, seen, shared)))
+          )
         } catch (error) {
           signal.throwIfAborted()
-          if (!late.aborted) throw error
+          if (!late.aborted || error !== late.reason) throw error
           const slow = `${domain} did not answer within ${PATIENCE_MS} ms`
           quiet.set(key(tag), slow)
           log.warn({ domain, repository, tag }, 'an upstream is slow, so what is here is served')
@@ -168,21 +188,18 @@ export function createThrough(options: {
         const what = key(reference.kind === 'tag' ? reference.tag : reference.digest)
         const just = latest.get(what)
         if (just !== undefined) return just
-        const missing = unknown.get(what)
-        if (missing !== undefined) throw missing
-        try {
-          const content = await fetching(what, signal, (shared) => track(fetched(reference, shared)))
-          latest.set(what, content)
-          return content
-        } catch (error) {
-          const refusal = asRefusal(error, 'MANIFEST_UNKNOWN')
-          if (refusal instanceof RegistryError && refusal.code === 'MANIFEST_UNKNOWN')
-            unknown.set(what, refusal)
-          throw refusal
-        }
+        const content = await unlessMissing(what, 'MANIFEST_UNKNOWN', () =>
+          fetching(what, signal, (shared) => track(fetched(reference, shared)))
+        )
+        latest.set(what, content)
+        return content
       },
 
-      origin: (digest) => upstream.blob(repository, digest, sizes.get(key(digest))),
+      origin(digest, { ask } = { ask: false }) {
+        const what = key(digest)
+        const origin = upstream.blob(repository, digest, ask ? undefined : sizes.get(what))
+        return { ...origin, size: (signal) => unlessMissing(what, 'BLOB_UNKNOWN', () => origin.size(signal)) }
+      },
 
       kept(digest) {
         const within = AbortSignal.timeout(KEEP_MS)

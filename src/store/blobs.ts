@@ -68,6 +68,8 @@ export interface Blobs {
       cached?: boolean
     }
   ): Promise<BlobInfo>
+  /** Rows that make blobs of the store pushed ones, if they were cached; for whoever writes them with something else. */
+  pushedNow(digests: readonly Digest[]): Promise<readonly IndexWrite[]>
   /** Called with every blob that was committed as cached. */
   onCached(listener: (blob: BlobInfo) => void): void
 }
@@ -215,6 +217,11 @@ export function createBlobs(options: {
         if (cached) for (const listener of listeners) listener(info)
         return info
       })
+    },
+
+    async pushedNow(digests) {
+      const found = await Promise.all(digests.map((digest) => rows.find(digest)))
+      return found.flatMap((row) => (row === undefined ? [] : pushedAgain(row)))
     },
 
     onCached: (listener) => void listeners.push(listener),

@@ -2,78 +2,31 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { UpstreamSetting } from '../../src/config-values.ts'
-import { createUpstreams, type Upstreams } from '../../src/upstream/index.ts'
-import { digestOf, manifest, OCI_CONFIG, type OciClient, ociClient } from '../support/oci-client.ts'
-import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
-import { startUpstreamRegistry, type UpstreamRegistry } from '../support/upstream-registry.ts'
+import { digestOf, ociClient } from '../support/oci-client.ts'
+import { type BedOptions, type PullThroughBed, startPullThrough } from '../support/pull-through-bed.ts'
+import { startRegistryServer } from '../support/registry-server.ts'
 
 describe('pulling through', function () {
   this.timeout(60_000)
-  let there: UpstreamRegistry
-  let upstreams: Upstreams
-  let server: RegistryServer
-  let client: OciClient
+  let bed: PullThroughBed
+  let there: PullThroughBed['there']
+  let server: PullThroughBed['server']
+  let client: PullThroughBed['client']
+  const get: PullThroughBed['get'] = (path, status) => bed.get(path, status)
+  const pull: PullThroughBed['pull'] = (name, reference) => bed.pull(name, reference)
 
-  function make(setting: Partial<UpstreamSetting> = {}, ttlMs = 3_600_000): Upstreams {
-    return createUpstreams({
-      settings: new Map([
-        ['up.example', { off: false, urls: [there.url], aliases: ['up.example:5000'], ...setting }],
-        ['docker.io', { off: false, urls: [there.url] }]
-      ]),
-      auth: '',
-      ttlMs,
-      timeoutMs: 1500,
-      allowDial: 'any'
-    })
+  async function start(setting: BedOptions['setting'] = {}, ttlMs?: number): Promise<void> {
+    bed = await startPullThrough({ setting, ...(ttlMs !== undefined && { ttlMs }) })
+    ;({ there, server, client } = bed)
   }
 
-  async function start(setting?: Partial<UpstreamSetting>, ttlMs?: number): Promise<void> {
-    there = await startUpstreamRegistry()
-    upstreams = make(setting, ttlMs)
-    server = await startRegistryServer({ upstreams })
-    client = ociClient(server)
-  }
-
-  /** The gateway once more over the same folder, with upstreams made anew. */
-  async function restart(setting?: Partial<UpstreamSetting>, ttlMs?: number): Promise<void> {
-    const before = upstreams
-    upstreams = make(setting, ttlMs)
-    await server.restart({ upstreams })
-    before.stop()
-  }
-
-  afterEach(async () => {
-    await server.stop()
-    upstreams.stop()
-    await there.stop()
-  })
-
-  const get = (path: string, status = 200) => client.expect(status, 'GET', `/v2/${path}`)
-
-  /** Waits until what came is part of the tree. */
-  async function settled(domain: string, repository: string, digest: string): Promise<void> {
-    for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) {
-      const answer = await client.call('HEAD', `/v2/${domain}/${repository}/blobs/${digest}`)
-      if (answer.status === 200) return
-    }
-    assert.fail(`${digest} did not become part of ${domain}/${repository}`)
-  }
-
-  async function pull(name: string, reference: string): Promise<void> {
-    const answer = await get(`${name}/manifests/${reference}`)
-    const { config, layers } = answer.json<{ config: { digest: string }; layers: { digest: string }[] }>()
-    for (const { digest } of [config, ...layers]) {
-      const { body } = await get(`${name}/blobs/${digest}`)
-      assert.equal(digestOf(body), digest)
-    }
-  }
+  afterEach(() => bed.stop())
 
   it('brings an image here, once, and serves it while the upstream is gone', async () => {
     await start()
     const image = there.image('a/b', '1', [randomBytes(3_000_000), 'small'])
     await pull('up.example/a/b', '1')
-    for (const digest of image.layers) await settled('up.example', 'a/b', digest)
+    for (const digest of image.layers) await bed.settled(digest)
     const asked = there.asked.length
     await pull('up.example/a/b', '1')
     await pull('up.example/a/b', image.digest)
@@ -83,7 +36,7 @@ describe('pulling through', function () {
       res.destroy()
       return true
     }
-    await restart()
+    await bed.restart()
     await pull('up.example/a/b', '1')
     // it is in the tree of its domain, like anything that was pushed there
     assert.deepEqual((await get('up.example/_catalog')).json(), { repositories: ['up.example/a/b'] })
@@ -115,17 +68,7 @@ describe('pulling through', function () {
     await start()
     there.image('library/alpine', '3', ['x'])
     await get('library/alpine/manifests/3', 404)
-    const before = upstreams
-    upstreams = createUpstreams({
-      settings: new Map([['docker.io', { off: false, urls: [there.url] }]]),
-      auth: '',
-      standard: 'docker.io',
-      ttlMs: 3_600_000,
-      timeoutMs: 1500,
-      allowDial: 'any'
-    })
-    await server.restart({ upstreams })
-    before.stop()
+    await bed.restart({ standard: 'docker.io' })
     await pull('library/alpine', '3')
     const own = await client.image('library/alpine', '3', 'ours')
     const answer = await get('library/alpine/manifests/3')
@@ -182,7 +125,7 @@ describe('pulling through', function () {
         await start({}, 0)
         there.image('a/b', '1', ['old'])
         await pull('up.example/a/b', '1')
-        there.fault = fault as UpstreamRegistry['fault']
+        there.fault = fault as PullThroughBed['there']['fault']
         const answer = await get('up.example/a/b/manifests/1')
         assert.match(String(answer.headers['warning']), /^110 seaway "the upstream cannot be asked/)
         const asked = there.asked.length
@@ -200,6 +143,28 @@ describe('pulling through', function () {
       await get('up.example/a/b/manifests/1', 404)
       await pull('up.example/a/b', image.digest)
     })
+
+    for (const status of [401, 403]) {
+      it(`that the upstream no longer lets us have (${status}) is refused, and served when it does again`, async () => {
+        await start({}, 0)
+        const image = there.image('a/b', '1', ['x'])
+        await pull('up.example/a/b', '1')
+        there.fault = (_, res) => {
+          res.writeHead(status).end()
+          return true
+        }
+        const answer = await get('up.example/a/b/manifests/1', 404)
+        assert.match(answer.body.toString(), /asks for a login|refuses access/)
+        const asked = there.asked.length
+        await get('up.example/a/b/manifests/1', 404)
+        assert.equal(there.asked.length, asked, 'it is not asked each time')
+        await pull('up.example/a/b', image.digest)
+        there.fault = undefined
+        await bed.restart()
+        await pull('up.example/a/b', '1')
+        assert.equal(there.count(/^GET .*manifests/), 1)
+      })
+    }
 
     it('that was pushed here stays what it is', async () => {
       await start({}, 0)
@@ -235,7 +200,7 @@ describe('pulling through', function () {
     const index = there.index('a/b', '1', [one, two])
     assert.deepEqual((await get('up.example/a/b/manifests/1')).body, index.bytes)
     await pull('up.example/a/b', one.digest)
-    await settled('up.example', 'a/b', one.layers[0] as string)
+    await bed.settled(one.layers[0] as string)
     assert.equal(there.count(/GET .*manifests/), 2)
     // a collection takes nothing of it
     await server.registry.collect({ dryRun: false, graceMs: 0, signal: new AbortController().signal })
@@ -274,22 +239,19 @@ describe('pulling through', function () {
 
   it('leaves the cache by least recent use, and comes again when it is wanted', async () => {
     await start()
-    await server.restart({ upstreams, collect: { cacheLimit: 1_500_000, graceMs: 0 } })
+    await bed.restart({ server: { collect: { cacheLimit: 1_500_000, graceMs: 0 } } })
     const own = await client.image('up.example/a/b', 'own')
     const first = there.image('a/b', '1', [randomBytes(1_000_000)])
     const second = there.image('a/b', '2', [randomBytes(1_000_000)])
-    const has = async (digest: string | undefined) =>
-      (await server.store.blobs.stat(digest as never)) !== undefined
     await pull('up.example/a/b', '1')
-    await settled('up.example', 'a/b', first.layers[0] as string)
+    await bed.settled(first.layers[0] as string)
     await pull('up.example/a/b', '2')
-    await settled('up.example', 'a/b', second.layers[0] as string)
+    await bed.settled(second.layers[0] as string)
     await server.registry.settled()
     const { signal } = new AbortController()
     await server.registry.collect({ dryRun: false, graceMs: 0, signal })
-    assert.deepEqual([await has(first.layers[0]), await has(second.layers[0])], [false, true])
+    assert.deepEqual([await bed.has(first.layers[0]), await bed.has(second.layers[0])], [false, true])
     const asked = there.count(/blobs/)
-    await client.expect(404, 'HEAD', `/v2/up.example/a/b/blobs/${first.layers[0]}`)
     await pull('up.example/a/b', 'own')
     await pull('up.example/a/b', own.digest)
     assert.equal(there.count(/blobs/), asked)
@@ -328,20 +290,9 @@ describe('pulling through', function () {
     const busy = await get('up.example/a/b/manifests/1', 429)
     assert.equal(busy.code, 'TOOMANYREQUESTS')
     assert.ok(Number(busy.headers['retry-after']) > 70)
-    await restart()
+    await bed.restart()
     there.fault = () => true
     assert.equal((await get('up.example/a/b/manifests/1', 504)).code, 'SOURCE_TIMEOUT')
-  })
-
-  it('does not tell a client that pushes that its blobs are here', async () => {
-    await start()
-    const image = there.image('a/b', '1', ['a layer'])
-    await get('up.example/a/b/manifests/1')
-    await client.expect(404, 'HEAD', `/v2/up.example/a/b/blobs/${image.layers[0]}`)
-    const config = await client.blob('up.example/a/b', '{}', OCI_CONFIG)
-    const layer = await client.blob('up.example/a/b', 'a layer')
-    await client.put('up.example/a/b', manifest({ config, layers: [layer] }), 'own')
-    assert.equal(there.count(/blobs/), 0)
   })
 
   it('of a repository gives nothing of another one', async () => {
@@ -362,7 +313,7 @@ describe('pulling through', function () {
     await client.image('up.example/a/b', '1', 'ours')
     await pull('up.example/a/b', '1')
     assert.ok(there.count(/manifests/) > 0)
-    await restart({ offline: true }, 0)
+    await bed.restart({ setting: { offline: true }, ttlMs: 0 })
     const asked = there.asked.length
     await get('up.example/a/b/manifests/1')
     await get('up.example/a/b/manifests/2', 502)
