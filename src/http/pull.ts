@@ -139,16 +139,17 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
       const subject = digestOfPath(ctx)
       const artifactType = queryOf(ctx, 'artifactType')
       const page = pageOf(ctx)
-      const { items, more } = await lists
+      const { items, more, stale } = await lists
         .referrers(name, subject, artifactType, page, signal)
         .catch((error: unknown) => {
           // A repository that nobody knows has no referrers; that is an answer, not an error. Not so one that could not
           // be asked for: it would look unsigned.
           if (error instanceof RegistryError && error.code === 'NAME_UNKNOWN' && error.cause === undefined)
-            return { items: [], more: false }
+            return { items: [], more: false, stale: undefined }
           throw error
         })
       if (more) linkNext(ctx, page, items.at(-1)?.digest)
+      if (stale !== undefined) ctx.set('Warning', staleWarning(stale))
       if (artifactType !== undefined) ctx.set('OCI-Filters-Applied', 'artifactType')
       ctx.body = JSON.stringify({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: items })
       ctx.set('Content-Type', OCI_INDEX)

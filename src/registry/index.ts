@@ -4,7 +4,7 @@ export type { Diagnosis, DoctorPart, DoctorStep, Trouble } from './doctor-types.
 export type { History, PublishedRoot } from './history.ts'
 export type { HistoryEntry } from './history-log.ts'
 export type { Ipns, KeyInfo } from './ipns.ts'
-export type { Listed, Lists, Page, Referrer } from './lists.ts'
+export type { Listed, Lists, Page } from './lists.ts'
 export {
   countedToPeers,
   createMeters,
@@ -26,6 +26,7 @@ export type {
 } from './publishing-types.ts'
 export type { BlobContent, ManifestContent, Pull } from './pull.ts'
 export type { Push, Pushed } from './push.ts'
+export type { Referrer } from './referrers.ts'
 export { createRegistry } from './registry.ts'
 export type { Removed, RemoveRequest } from './remove-images.ts'
 export type { CollectSettings, RegistrySettings } from './settings.ts'

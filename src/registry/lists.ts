@@ -1,12 +1,10 @@
-import type { Digest } from '../oci/digest.ts'
-import { isAbort, RegistryError } from '../oci/errors.ts'
-import { MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
-import { OCI_INDEX } from '../oci/media-types.ts'
+import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, type Place as NamedPlace, type RepositoryName } from '../oci/reference.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import { mergeSorted, namesBelow, namesIn } from './names.ts'
-import type { Place, Places } from './places.ts'
+import type { Places } from './places.ts'
 import type { Pull } from './pull.ts'
+import { createReferrers, type Referrers } from './referrers.ts'
 import type { Through, ThroughRepository } from './through.ts'
 
 /** A part of a list: those after `after`, at most `limit` of them. */
@@ -21,17 +19,8 @@ export interface Listed<T> {
   readonly more: boolean
 }
 
-/** A descriptor in a referrers list. */
-export interface Referrer {
-  readonly mediaType: string
-  readonly digest: Digest
-  readonly size: number
-  readonly artifactType?: string
-  readonly annotations?: Readonly<Record<string, string>>
-}
-
 /** What there is, in pages. Nothing is read beyond what a page needs. */
-export interface Lists {
+export interface Lists extends Referrers {
   /** Tags in byte order. @throws {RegistryError} NAME_UNKNOWN */
   tags(name: RepositoryName, page: Page, signal: AbortSignal): Promise<Listed<string>>
   /** Names of all repositories in local trees, as clients ask for them, in byte order. */
@@ -43,24 +32,7 @@ export interface Lists {
    * @throws {RegistryError} NAME_UNKNOWN, SOURCE_FAILED, SOURCE_TIMEOUT
    */
   repositories(place: NamedPlace, page: Page, signal: AbortSignal): Promise<Listed<string>>
-  /**
-   * The manifests that refer to `subject`; none for a subject or repository that nobody knows. A page is
-   * never larger than a manifest may be.
-   */
-  referrers(
-    name: RepositoryName,
-    subject: Digest,
-    artifactType: string | undefined,
-    page: Page,
-    signal: AbortSignal
-  ): Promise<Listed<Referrer>>
 }
-
-/** How many manifests are read at once for a referrers list. */
-const READ_AT_ONCE = 8
-
-/** What a page of referrers takes at most, in bytes of JSON, with room for what is around them. */
-const MAX_PAGE_BYTES = MAX_MANIFEST - 1024
 
 export function createLists(options: {
   trees: TreeWriter
@@ -114,49 +86,6 @@ export function createLists(options: {
     }
   }
 
-  /** The referrers tag schema: an index under the tag `sha256-<hex>`, kept by clients of older registries. */
-  async function tagSchema(
-    place: Place,
-    repository: string,
-    subject: Digest,
-    signal: AbortSignal
-  ): Promise<readonly Digest[]> {
-    try {
-      const digest = await place.view.tag(repository, subject.replace(':', '-'), signal)
-      if (digest === undefined) return []
-      const index = await pull.content(place, repository, digest, signal)
-      if (index.mediaType !== OCI_INDEX) return []
-      return readManifest(index.bytes, index.mediaType).children.map((child) => child.digest)
-    } catch (error) {
-      return nothingUnlessGone(error) ?? []
-    }
-  }
-
-  /** A referrer's descriptor; `undefined` for what is no manifest here, or refers to something else. */
-  async function describe(
-    place: Place,
-    repository: string,
-    digest: Digest,
-    subject: Digest,
-    signal: AbortSignal
-  ): Promise<Referrer | undefined> {
-    try {
-      if (!(await place.view.hasManifest(repository, digest, signal))) return undefined
-      const { bytes, mediaType } = await pull.content(place, repository, digest, signal)
-      const manifest = readManifest(bytes, mediaType)
-      if (manifest.subject?.digest !== subject) return undefined
-      return {
-        mediaType,
-        digest,
-        size: bytes.length,
-        ...(manifest.artifactType === undefined ? {} : { artifactType: manifest.artifactType }),
-        ...(manifest.annotations === undefined ? {} : { annotations: manifest.annotations })
-      }
-    } catch (error) {
-      return nothingUnlessGone(error)
-    }
-  }
-
   return {
     async tags(name, page, signal) {
       const up = options.through?.of(name)
@@ -183,40 +112,8 @@ export function createLists(options: {
       throw new RegistryError('NAME_UNKNOWN', `no registry tree of ${name.asked} is known here`)
     },
 
-    async referrers(name, subject, artifactType, { after, limit }, signal) {
-      for await (const place of places.of(name, signal)) {
-        const repository = place.name
-        if (repository === undefined) continue
-        const digests = new Set<Digest>(await tagSchema(place, repository, subject, signal))
-        for await (const digest of place.view.referrers(repository, subject, signal)) digests.add(digest)
-        const wanted = [...digests].filter((digest) => digest > after).sort()
-        const items: Referrer[] = []
-        let bytes = 0
-        for (let at = 0; at < wanted.length; at += READ_AT_ONCE) {
-          const some = wanted.slice(at, at + READ_AT_ONCE)
-          const read = await Promise.all(
-            some.map((digest) => describe(place, repository, digest, subject, signal))
-          )
-          for (const referrer of read) {
-            if (referrer === undefined) continue
-            if (artifactType !== undefined && referrer.artifactType !== artifactType) continue
-            bytes += Buffer.byteLength(JSON.stringify(referrer)) + 1
-            if (items.length === limit || (items.length > 0 && bytes > MAX_PAGE_BYTES))
-              return { items, more: true }
-            items.push(referrer)
-          }
-        }
-        return { items, more: false }
-      }
-      return { items: [], more: false }
-    }
+    ...createReferrers(options)
   }
-}
-
-/** A list is worth more with one entry missing than not at all, unless the client has gone. */
-function nothingUnlessGone(error: unknown): undefined {
-  if (isAbort(error) || !(error instanceof RegistryError)) throw error
-  return undefined
 }
 
 async function* nothing(): AsyncGenerator<string> {}

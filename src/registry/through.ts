@@ -9,6 +9,7 @@ import type { IndexWrite, Records } from '../store/index.ts'
 import { asRefusal, createShared, type Upstream, UpstreamError, type Upstreams } from '../upstream/index.ts'
 import type { ManifestContent } from './pull.ts'
 import type { ThroughKeeper } from './through-keep.ts'
+import { createThroughReferrers, type SeenReferrers } from './through-referrers.ts'
 import { createSeenTags, type SeenTag } from './through-tags.ts'
 
 /** What a tag of the local tree stands for now. */
@@ -39,6 +40,8 @@ export interface ThroughRepository {
   origin(digest: Digest, how?: { ask: boolean }): Origin
   /** A blob is in the store now, and the repository has it. */
   kept(digest: Digest): void
+  /** What refers to a manifest. @throws {RegistryError} as {@link ThroughReferrers.of} */
+  referrers(subject: Digest, signal: AbortSignal): Promise<SeenReferrers>
   /** Tags after `after`, at most `limit`. @throws {RegistryError} NAME_UNKNOWN, and as {@link ThroughRepository.manifest} */
   tags(after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
 }
@@ -99,6 +102,8 @@ export function createThrough(options: {
     running.add(settled)
     return work
   }
+
+  const referrers = createThroughReferrers({ log, track })
 
   function repositoryOf(upstream: Upstream, domain: string, repository: string): ThroughRepository {
     const key = (what: string) => `${domain}/${repository} ${what}`
@@ -211,6 +216,8 @@ export function createThrough(options: {
         })
       },
 
+      referrers: (subject, signal) => referrers.of(upstream, repository, subject, signal),
+
       async tags(after, limit, signal) {
         try {
           return await upstream.tags(repository, after, limit, signal)
@@ -235,6 +242,7 @@ export function createThrough(options: {
       const ended = new RegistryError('UNAVAILABLE', 'the gateway is stopping')
       fetching.stop(ended)
       checking.stop(ended)
+      referrers.stop(ended)
       await Promise.all(running)
     }
   }

@@ -1,13 +1,14 @@
 import type { Origin } from '../ipfs/transfer.ts'
 import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
-import { MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
+import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { bareType, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.ts'
 import { isTag } from '../oci/reference.ts'
 import { UpstreamError } from './failure.ts'
 import type { Mirror } from './mirror.ts'
 import { createAsk, type Manner } from './mirrors.ts'
 import { createOrigin } from './origin.ts'
+import { askReferrers } from './referrers.ts'
 import type { Wire } from './wire.ts'
 
 /** A manifest of another registry, checked against its schema and, where that is known, its digest. */
@@ -59,6 +60,8 @@ export interface Upstream {
   blob(repository: string, digest: Digest, size: number | undefined): Origin
   /** Tags after `after`, at most `limit` of them, as it lists them. @throws {UpstreamError} */
   tags(repository: string, after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
+  /** What refers to a manifest; none for one that nobody knows. @throws {UpstreamError} */
+  referrers(repository: string, subject: Digest, signal: AbortSignal): Promise<readonly Descriptor[]>
   mirrors(): readonly MirrorStatus[]
 }
 
@@ -198,6 +201,11 @@ export function createUpstream(options: {
           throw new UpstreamError('wrong', `${mirror.url.host} answers with what is no list of tags`)
         return tags.filter((tag): tag is string => typeof tag === 'string' && isTag(tag))
       })
+    },
+
+    async referrers(repository, subject, signal) {
+      offline()
+      return askReferrers({ ask, wire }, repository, subject, signal)
     },
 
     mirrors: () =>
