@@ -116,7 +116,8 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
     async tags({ ctx, signal }) {
       const name = repositoryOf(ctx, naming)
       const page = pageOf(ctx)
-      const { items, more } = await lists.tags(name, page, signal)
+      const { items, more, stale } = await lists.tags(name, page, signal)
+      if (stale !== undefined) ctx.set('Warning', staleWarning(stale))
       if (more) linkNext(ctx, page, items.at(-1))
       ctx.body = { name: name.asked, tags: items }
     },

@@ -1,4 +1,4 @@
-import { RegistryError } from '../oci/errors.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, type Place as NamedPlace, type RepositoryName } from '../oci/reference.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import { mergeSorted, namesBelow, namesIn } from './names.ts'
@@ -6,6 +6,7 @@ import type { Places } from './places.ts'
 import type { Pull } from './pull.ts'
 import { createReferrers, type Referrers } from './referrers.ts'
 import type { Through, ThroughRepository } from './through.ts'
+import type { Seen } from './through-lists.ts'
 
 /** A part of a list: those after `after`, at most `limit` of them. */
 export interface Page {
@@ -17,6 +18,8 @@ export interface Page {
 export interface Listed<T> {
   readonly items: readonly T[]
   readonly more: boolean
+  /** Why there may be others by now, where they come from a registry that can't be asked. */
+  readonly stale?: string
 }
 
 /** What there is, in pages. Nothing is read beyond what a page needs. */
@@ -58,17 +61,17 @@ export function createLists(options: {
   async function tagsThrough(
     up: ThroughRepository,
     name: RepositoryName,
-    { after, limit }: Page,
+    after: string,
     signal: AbortSignal
-  ): Promise<readonly string[]> {
-    const [here, there] = await Promise.allSettled([
-      tagsHere(name, after, signal),
-      up.tags(after, limit + 1, signal)
-    ])
+  ): Promise<Seen<string>> {
+    const [here, there] = await Promise.allSettled([tagsHere(name, after, signal), up.tags(signal)])
     signal.throwIfAborted()
     if (here.status === 'rejected' && there.status === 'rejected') throw there.reason
-    const all = [here, there].flatMap((each) => (each.status === 'fulfilled' ? each.value : []))
-    return [...new Set(all)].filter((tag) => tag > after).sort()
+    const own = here.status === 'fulfilled' ? here.value : []
+    const { items, stale }: Seen<string> =
+      there.status === 'fulfilled' ? there.value : { items: [], ...unasked(there.reason) }
+    const all = [...new Set([...own, ...items])].filter((tag) => tag > after).sort()
+    return { items: all, ...(stale !== undefined && { stale }) }
   }
 
   /** The names of every local tree but the default domain's; all of a domain lie between `domain/` and `domain0`. */
@@ -89,8 +92,11 @@ export function createLists(options: {
   return {
     async tags(name, page, signal) {
       const up = options.through?.of(name)
-      const all = up ? await tagsThrough(up, name, page, signal) : await tagsHere(name, page.after, signal)
-      return { items: all.slice(0, page.limit), more: page.limit < all.length }
+      const { items: all, stale }: Seen<string> = up
+        ? await tagsThrough(up, name, page.after, signal)
+        : { items: await tagsHere(name, page.after, signal) }
+      const items = all.slice(0, page.limit)
+      return { items, more: page.limit < all.length, ...(stale !== undefined && { stale }) }
     },
 
     async catalogue({ after, limit }, signal) {
@@ -114,6 +120,12 @@ export function createLists(options: {
 
     ...createReferrers(options)
   }
+}
+
+/** Why tags of an upstream are missing; nothing where it hasn't got the repository. */
+function unasked(error: unknown): { stale?: string } {
+  const unknown = error instanceof RegistryError && error.code === 'NAME_UNKNOWN'
+  return unknown ? {} : { stale: reason(error) }
 }
 
 async function* nothing(): AsyncGenerator<string> {}

@@ -7,7 +7,7 @@ import type { Listed, Page } from './lists.ts'
 import type { Place, Places } from './places.ts'
 import type { Pull } from './pull.ts'
 import type { Through } from './through.ts'
-import type { SeenReferrers } from './through-referrers.ts'
+import type { Seen } from './through-lists.ts'
 
 /** A descriptor in a referrers list. */
 export interface Referrer {
@@ -30,7 +30,7 @@ export interface Referrers {
     artifactType: string | undefined,
     page: Page,
     signal: AbortSignal
-  ): Promise<Listed<Referrer> & { readonly stale?: string }>
+  ): Promise<Listed<Referrer>>
 }
 
 /** How many manifests are read at once for a referrers list. */
@@ -106,7 +106,7 @@ export function createReferrers(options: {
     name: RepositoryName,
     subject: Digest,
     signal: AbortSignal
-  ): Promise<{ place: (Place & { name: string }) | undefined; here: Set<Digest>; there: SeenReferrers }> {
+  ): Promise<{ place: (Place & { name: string }) | undefined; here: Set<Digest>; there: Seen<Descriptor> }> {
     const up = options.through?.of(name)
     const [found, asked] = await Promise.allSettled([
       placeOf(name, signal),

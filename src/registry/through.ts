@@ -3,13 +3,13 @@ import type { Origin } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import type { Reference, RepositoryName } from '../oci/reference.ts'
 import type { IndexWrite, Records } from '../store/index.ts'
 import { asRefusal, createShared, type Upstream, UpstreamError, type Upstreams } from '../upstream/index.ts'
 import type { ManifestContent } from './pull.ts'
 import type { ThroughKeeper } from './through-keep.ts'
-import { createThroughReferrers, type SeenReferrers } from './through-referrers.ts'
+import { createThroughLists, type Seen } from './through-lists.ts'
 import { createSeenTags, type SeenTag } from './through-tags.ts'
 
 /** What a tag of the local tree stands for now. */
@@ -40,10 +40,10 @@ export interface ThroughRepository {
   origin(digest: Digest, how?: { ask: boolean }): Origin
   /** A blob is in the store now, and the repository has it. */
   kept(digest: Digest): void
-  /** What refers to a manifest. @throws {RegistryError} as {@link ThroughReferrers.of} */
-  referrers(subject: Digest, signal: AbortSignal): Promise<SeenReferrers>
-  /** Tags after `after`, at most `limit`. @throws {RegistryError} NAME_UNKNOWN, and as {@link ThroughRepository.manifest} */
-  tags(after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
+  /** What refers to a manifest. @throws {RegistryError} as {@link ThroughRepository.manifest} */
+  referrers(subject: Digest, signal: AbortSignal): Promise<Seen<Descriptor>>
+  /** All tags, in no order. @throws {RegistryError} NAME_UNKNOWN, and as {@link ThroughRepository.manifest} */
+  tags(signal: AbortSignal): Promise<Seen<string>>
 }
 
 type Missing = 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN'
@@ -103,7 +103,8 @@ export function createThrough(options: {
     return work
   }
 
-  const referrers = createThroughReferrers({ log, track })
+  const referrers = createThroughLists<Descriptor>({ log, missing: 'MANIFEST_UNKNOWN', track })
+  const tagLists = createThroughLists<string>({ log, missing: 'NAME_UNKNOWN', track })
 
   function repositoryOf(upstream: Upstream, domain: string, repository: string): ThroughRepository {
     const key = (what: string) => `${domain}/${repository} ${what}`
@@ -216,15 +217,13 @@ export function createThrough(options: {
         })
       },
 
-      referrers: (subject, signal) => referrers.of(upstream, repository, subject, signal),
+      referrers: (subject, signal) =>
+        referrers.of(upstream, `${repository} ${subject}`, signal, (shared) =>
+          upstream.referrers(repository, subject, shared)
+        ),
 
-      async tags(after, limit, signal) {
-        try {
-          return await upstream.tags(repository, after, limit, signal)
-        } catch (error) {
-          throw asRefusal(error, 'NAME_UNKNOWN')
-        }
-      }
+      tags: (signal) =>
+        tagLists.of(upstream, repository, signal, (shared) => upstream.tags(repository, shared))
     }
   }
 
@@ -243,6 +242,7 @@ export function createThrough(options: {
       fetching.stop(ended)
       checking.stop(ended)
       referrers.stop(ended)
+      tagLists.stop(ended)
       await Promise.all(running)
     }
   }

@@ -3,6 +3,7 @@ import { RegistryError } from '../oci/errors.ts'
 import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
 import { UpstreamError } from './failure.ts'
+import { nextQuery } from './link.ts'
 import type { Mirror } from './mirror.ts'
 import type { Ask } from './mirrors.ts'
 import type { Wire } from './wire.ts'
@@ -34,7 +35,7 @@ export async function askReferrers(
     const bytes = await wire.read(reply, MAX_MANIFEST)
     try {
       const items = readManifest(bytes, OCI_INDEX).children
-      return { items, next: /<([^<>]*)>\s*;[^,]*\brel="?next\b/i.exec(reply.headers['link'] ?? '')?.[1] }
+      return { items, next: nextQuery(reply.headers['link'], mirror.url) }
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error
       const what = `what ${mirror.url.host} lists as referrers is no index: ${error.message}`
@@ -51,9 +52,7 @@ export async function askReferrers(
       for (const item of items) found.push(item)
       if (found.length > MAX_REFERRERS)
         throw new UpstreamError('wrong', `${mirror.url.host} lists more than ${MAX_REFERRERS} referrers`)
-      // only what comes behind it is taken from the link: it may lead nowhere else
-      const query = next === undefined ? undefined : URL.parse(next, mirror.url.href)?.search
-      path = query === undefined || query === '' ? undefined : first + query
+      path = next === undefined ? undefined : first + next
     }
     return found
   }

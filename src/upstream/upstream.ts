@@ -3,12 +3,12 @@ import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { bareType, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.ts'
-import { isTag } from '../oci/reference.ts'
 import { UpstreamError } from './failure.ts'
 import type { Mirror } from './mirror.ts'
 import { createAsk, type Manner } from './mirrors.ts'
 import { createOrigin } from './origin.ts'
 import { askReferrers } from './referrers.ts'
+import { tagsOf } from './tags.ts'
 import type { Wire } from './wire.ts'
 
 /** A manifest of another registry, checked against its schema and, where that is known, its digest. */
@@ -58,8 +58,8 @@ export interface Upstream {
   ): Promise<boolean>
   /** A blob, for a transfer. Nothing is asked before it is read. */
   blob(repository: string, digest: Digest, size: number | undefined): Origin
-  /** Tags after `after`, at most `limit` of them, as it lists them. @throws {UpstreamError} */
-  tags(repository: string, after: string, limit: number, signal: AbortSignal): Promise<readonly string[]>
+  /** All tags, in the order in which it lists them, whatever that is. @throws {UpstreamError} */
+  tags(repository: string, signal: AbortSignal): Promise<readonly string[]>
   /** What refers to a manifest; none for one that nobody knows. @throws {UpstreamError} */
   referrers(repository: string, subject: Digest, signal: AbortSignal): Promise<readonly Descriptor[]>
   mirrors(): readonly MirrorStatus[]
@@ -70,9 +70,6 @@ const ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, '*/*;q=0.
 
 /** What servers say that don't know manifests. */
 const UNTYPED = new Set(['', 'application/json', 'application/octet-stream', 'text/plain'])
-
-/** The largest list of tags that is read, in bytes. */
-const MAX_TAGS = 16 * 1024 * 1024
 
 /** How long a mirror that sent wrong bytes for a digest isn't asked for it, in milliseconds. */
 const WRONG_MS = 10 * 60_000
@@ -184,23 +181,9 @@ export function createUpstream(options: {
       })
     },
 
-    async tags(repository, after, limit, signal) {
+    async tags(repository, signal) {
       offline()
-      const query = new URLSearchParams({ n: String(limit), ...(after !== '' && { last: after }) })
-      return ask(signal, { patient: true }, async (mirror) => {
-        const path = `tags/list?${query}`
-        const reply = await mirror.ask({ method: 'GET', repository, path, signal })
-        const text = (await wire.read(reply, MAX_TAGS)).toString()
-        let tags: unknown
-        try {
-          tags = (JSON.parse(text) as { tags?: unknown } | null)?.tags ?? []
-        } catch {
-          tags = undefined
-        }
-        if (!Array.isArray(tags))
-          throw new UpstreamError('wrong', `${mirror.url.host} answers with what is no list of tags`)
-        return tags.filter((tag): tag is string => typeof tag === 'string' && isTag(tag))
-      })
+      return ask(signal, { patient: true }, (mirror) => tagsOf({ mirror, wire }, repository, signal))
     },
 
     async referrers(repository, subject, signal) {

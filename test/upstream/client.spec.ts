@@ -80,7 +80,7 @@ describe('an upstream', function () {
     assert.equal(await upstream.isSame('a/b', '1', { digest: byTag.digest, etag: undefined }, signal), true)
     there.image('a/b', '1', ['another'])
     assert.equal(await upstream.isSame('a/b', '1', { digest: byTag.digest, etag: undefined }, signal), false)
-    assert.deepEqual(await upstream.tags('a/b', '', 10, signal), ['1'])
+    assert.deepEqual(await upstream.tags('a/b', signal), ['1'])
     await assert.rejects(upstream.manifest('a/b', '2', signal), fault('unknown'))
     assert.match(JSON.stringify(upstream.mirrors()), /ratelimit-remaining/)
   })

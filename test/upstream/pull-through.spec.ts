@@ -166,6 +166,33 @@ describe('pulling through', function () {
       })
     }
 
+    it('is listed in pages, whatever those of the upstream are', async () => {
+      await start({}, 0)
+      const pages = [['9', '10'], ['1'], ['5', '3']]
+      there.fault = (req, res) => {
+        const [, at = '0'] = /page=(\d)/.exec(req.url ?? '') ?? []
+        const next = Number(at) + 1
+        if (next < pages.length) res.setHeader('link', `</v2/a/b/tags/list?page=${next}>; rel="next"`)
+        res.end(JSON.stringify({ name: 'a/b', tags: pages[Number(at)] }))
+        return true
+      }
+      const list = async (query: string) => {
+        const answer = await get(`up.example/a/b/tags/list${query}`)
+        return { tags: answer.json<{ tags: string[] }>().tags, headers: answer.headers }
+      }
+      assert.deepEqual((await list('')).tags, ['1', '10', '3', '5', '9'])
+      const page = await list('?n=2&last=10')
+      assert.deepEqual(page.tags, ['3', '5'])
+      assert.match(String(page.headers.link), /last=5/)
+      there.fault = (_, res) => {
+        res.destroy()
+        return true
+      }
+      const stale = await list('')
+      assert.equal(stale.tags.length, 5)
+      assert.match(String(stale.headers['warning']), /^110/)
+    })
+
     it('that was pushed here stays what it is', async () => {
       await start({}, 0)
       there.image('a/b', '1', ['theirs'])
@@ -191,6 +218,7 @@ describe('pulling through', function () {
         (await get(`up.example/a/b/tags/list${query}`)).json<{ tags: string[] }>().tags
       assert.deepEqual(await list(''), ['1', '2', '2-own', '3'])
       assert.deepEqual(await list('?n=2&last=1'), ['2', '2-own'])
+      assert.equal(there.count(/tags/), 1, 'as fresh as a tag')
     })
   })
 
