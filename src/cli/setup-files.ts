@@ -7,7 +7,26 @@ export interface ClientFile {
   readonly content: (before: string | undefined) => string
   /** What else is to be done, one thing a line. */
   readonly afterwards: readonly string[]
+  /** Where the client, set up so, asks the gateway for a manifest, below `/v2/`. */
+  readonly asks: (image: TriedImage) => string
+  /** What keeps it from getting one that the gateway could have. */
+  readonly hint?: string
 }
+
+/** An image that is tried: its domain, its repository there, its tag or digest. */
+export interface TriedImage {
+  readonly domain: string
+  readonly repository: string
+  readonly reference: string
+}
+
+/** By the domain in front: whoever doesn't say which registry it means. */
+const byPrefix: ClientFile['asks'] = ({ domain, repository, reference }) =>
+  `${domain}/${repository}/manifests/${reference}`
+
+/** As containerd asks a mirror. */
+const byNamespace: ClientFile['asks'] = ({ domain, repository, reference }) =>
+  `${repository}/manifests/${reference}?ns=${encodeURIComponent(domain)}`
 
 /** Where the gateway is, and whose images it has. */
 export interface Target {
@@ -54,7 +73,11 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
       'systemctl reload docker',
       'start the gateway with SEAWAY_DEFAULT_UPSTREAM=docker.io: docker asks mirrors for bare names, and for Docker Hub only',
       `images of other registries are pulled as ${at}/quay.io/…`
-    ]
+    ],
+    // a mirror is Docker Hub's, and hears no more than the name there
+    asks: (image) =>
+      image.domain === 'docker.io' ? `${image.repository}/manifests/${image.reference}` : byPrefix(image),
+    hint: 'docker asks for bare names, so the gateway must run with SEAWAY_DEFAULT_UPSTREAM=docker.io'
   }),
 
   containerd: ({ at }) => ({
@@ -63,7 +86,8 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
     afterwards: [
       'in /etc/containerd/config.toml, once: [plugins."io.containerd.grpc.v1.cri".registry] config_path = "/etc/containerd/certs.d"',
       'systemctl restart containerd, if that line is new; ctr and nerdctl take --hosts-dir /etc/containerd/certs.d'
-    ]
+    ],
+    asks: byNamespace
   }),
 
   podman: ({ at, domains }) => ({
@@ -78,7 +102,8 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
         ''
       ])
     ),
-    afterwards: ['nothing: podman, buildah, skopeo and CRI-O read it the next time']
+    afterwards: ['nothing: podman, buildah, skopeo and CRI-O read it the next time'],
+    asks: byPrefix
   }),
 
   k3s: ({ at }) => ({
@@ -92,7 +117,8 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
       document.setIn(path, listWith(known, `http://${at}`))
       return document.toString()
     },
-    afterwards: ['systemctl restart k3s (or k3s-agent), on every node']
+    afterwards: ['systemctl restart k3s (or k3s-agent), on every node'],
+    asks: byNamespace
   }),
 
   buildkit: ({ at, domains }) => ({
@@ -105,7 +131,8 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
     afterwards: [
       'restart buildkitd; or docker buildx create --use --buildkitd-config /etc/buildkit/buildkitd.toml',
       'a builder in a container does not reach 127.0.0.1 of this machine: give it the network of the host, or --at another address'
-    ]
+    ],
+    asks: byPrefix
   })
 }
 

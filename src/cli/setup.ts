@@ -5,9 +5,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import { BUILT_IN } from '../upstream/built-in.ts'
 import type { Command } from './command.ts'
 import { CLIENTS } from './setup-files.ts'
-
-/** How long the gateway may take to say that it is there, in milliseconds. */
-const CHECK_MS = 5000
+import { TRIED, tryable, tryImage } from './setup-try.ts'
 
 /** `seaway setup CLIENT` */
 export const setup: Command = {
@@ -18,8 +16,9 @@ export const setup: Command = {
     ['seaway setup podman', 'the file, and what else is to be done'],
     [
       'seaway setup containerd --write',
-      'writes it, with a copy of what was there, and asks whether the gateway is up'
+      'writes it, with a copy of what was there, and tries an image through the gateway'
     ],
+    ['seaway setup podman --write --try quay.io/a/b:1', 'tries this one'],
     ['seaway setup k3s --at 10.0.0.5:5000', 'for a machine that reaches the gateway there'],
     ['seaway setup docker --write --file ~/daemon.json', 'into another file']
   ],
@@ -30,9 +29,10 @@ export const setup: Command = {
     {
       flags: '--at <host:port>',
       about: 'where the client reaches the gateway; where it listens, if not given'
-    }
+    },
+    { flags: '--try <image>', about: `what --write tries to get; ${TRIED} if not given` }
   ],
-  async run({ config, print }, [client = ''], { json, write, file, at: given }) {
+  async run({ config, print }, [client = ''], { json, write, file, at: given, try: image }) {
     const make = Object.hasOwn(CLIENTS, client) ? CLIENTS[client] : undefined
     if (make === undefined)
       throw new ConfigError(
@@ -41,6 +41,7 @@ export const setup: Command = {
     const at = typeof given === 'string' ? given : listeningAt(config)
     if (!/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(at))
       throw new ConfigError(`'${at}' is not HOST:PORT; --at says where the client reaches the gateway`)
+    const tried = tryable(typeof image === 'string' ? image : TRIED)
     const wanted = make({ at, domains: domainsOf(config) })
     const path = typeof file === 'string' ? file : wanted.path
     const before = await existing(path)
@@ -55,6 +56,7 @@ export const setup: Command = {
       content = wanted.content(undefined)
     }
     const backup = write === true ? await put(path, before, content) : undefined
+    const outcome = write === true ? await tryImage(at, wanted, tried) : undefined
     if (json === true)
       print(
         JSON.stringify({
@@ -63,18 +65,21 @@ export const setup: Command = {
           content,
           written: write === true,
           backup,
-          afterwards: wanted.afterwards
+          afterwards: wanted.afterwards,
+          tried: outcome
         })
       )
     else if (write === true) {
       print(`${path} is written${backup === undefined ? '' : `; what was there is in ${backup}`}`)
       for (const step of wanted.afterwards) print(`  then  ${step}`)
+      if (outcome?.digest !== undefined) print(`${outcome.image} comes through it (${outcome.digest})`)
     } else {
       print(`# ${path}`)
       print(content.trimEnd())
       for (const step of wanted.afterwards) print(`# then: ${step}`)
     }
-    if (write === true) await check(at)
+    if (outcome?.failure !== undefined)
+      throw new RegistryError('UNAVAILABLE', `the file is written, but ${outcome.failure}`)
   }
 }
 
@@ -113,22 +118,4 @@ async function put(path: string, before: string | undefined, content: string): P
   } catch (error) {
     throw new RegistryError('UNAVAILABLE', `${path} cannot be written: ${reason(error)}`, { cause: error })
   }
-}
-
-/** @throws {RegistryError} UNAVAILABLE when no gateway answers there */
-async function check(at: string): Promise<void> {
-  const failed = (why: string, cause?: unknown) =>
-    new RegistryError(
-      'UNAVAILABLE',
-      `the file is written, but ${why}: start the gateway, or say where it is with --at`,
-      { cause }
-    )
-  const answer = await fetch(`http://${at}/v2/`, { signal: AbortSignal.timeout(CHECK_MS) }).catch(
-    (error: unknown) => {
-      throw failed(`nobody answers at ${at}`, error)
-    }
-  )
-  await answer.arrayBuffer()
-  if (!answer.headers.has('docker-distribution-api-version'))
-    throw failed(`what answers at ${at} is no registry`)
 }
