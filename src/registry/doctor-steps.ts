@@ -1,5 +1,13 @@
 import { isAbort, RegistryError, reason } from '../oci/errors.ts'
-import type { Diagnosis, DoctorPart, DoctorReport, DoctorStep, StepName, Trouble } from './doctor-types.ts'
+import type {
+  Cause,
+  Diagnosis,
+  DoctorPart,
+  DoctorReport,
+  DoctorStep,
+  StepName,
+  Trouble
+} from './doctor-types.ts'
 
 /** What a step found. */
 export interface Finding<T> {
@@ -46,6 +54,8 @@ export interface Examination {
   ): Promise<T | undefined>
   /** Notes steps that there is nothing left to do for. */
   skip(names: readonly StepName[], why: string): void
+  /** Makes a failure with this cause a step that was skipped, since nothing depends on it. */
+  forgive(cause: Cause, why: string): void
   diagnosis(): Diagnosis
 }
 
@@ -62,7 +72,9 @@ const TITLES: Record<StepName, string> = {
   root: 'root block',
   tree: 'registry tree',
   manifest: 'manifest',
-  layers: 'first bytes of the layers'
+  layers: 'first bytes of the layers',
+  upstream: 'the registry that it is pulled from',
+  upstreams: 'other registries'
 }
 
 /** @param total how many steps there will be */
@@ -102,6 +114,13 @@ export function createExamination(
 
     skip(names, why) {
       for (const step of names) steps.push({ step, state: 'skipped', ms: 0, says: why, parts: [] })
+    },
+
+    forgive(cause, why) {
+      const at = steps.findIndex(({ state, trouble }) => state === 'failed' && trouble?.cause === cause)
+      const found = steps[at]
+      if (found !== undefined)
+        steps[at] = { step: found.step, state: 'skipped', ms: found.ms, says: why, parts: found.parts }
     },
 
     diagnosis() {

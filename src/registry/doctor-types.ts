@@ -3,7 +3,7 @@ import type { ContentWay, ProbeKind } from '../ipfs/index.ts'
 /**
  * What is examined, in this order. Of the gateway itself: `listening`, `data`, `servers`, `addresses`, `published`.
  * Of a domain: `servers`, `records`, `ipns` (only where a link leads through a name), `peers`, `root`, `tree`,
- * `manifest`, `layers`.
+ * `manifest`, `layers`. Of one that is pulled through, `upstream` first. Of the gateway, `upstreams` last.
  */
 export type StepName =
   | 'listening'
@@ -18,6 +18,8 @@ export type StepName =
   | 'tree'
   | 'manifest'
   | 'layers'
+  | 'upstream'
+  | 'upstreams'
 
 /** Why a step fails or warns, for programs. */
 export type Cause =
@@ -44,6 +46,10 @@ export type Cause =
   | 'manifest-invalid'
   | 'layer-missing'
   | 'source-failed'
+  | 'upstream-down'
+  | 'upstream-denied'
+  | 'upstream-wrong'
+  | 'rate-limited'
   | 'too-slow'
   | 'failed'
 

@@ -1,4 +1,5 @@
 import { displayName, type ImageOfDomain } from '../oci/reference.ts'
+import type { Upstreams } from '../upstream/index.ts'
 import { fetchManifest, fetchRoot, openRepository } from './doctor-content.ts'
 import { type Fresh, type FreshOptions, openFresh } from './doctor-fresh.ts'
 import { examineGateway, type GatewayFacts, type Listening } from './doctor-gateway.ts'
@@ -7,6 +8,7 @@ import { dialAddresses } from './doctor-peers.ts'
 import { askServers, followRecords, type LocalFacts } from './doctor-records.ts'
 import { createExamination, type Examination } from './doctor-steps.ts'
 import type { Diagnosis, DoctorReport, StepName } from './doctor-types.ts'
+import { askUpstream, lookAtUpstreams } from './doctor-upstream.ts'
 
 /** Finds out what keeps a pull, or this gateway, from working. */
 export interface Doctor {
@@ -22,9 +24,12 @@ export interface Doctor {
   listening(facts: Listening): void
 }
 
+/** What is looked for where a domain publishes a tree. */
+const IN_IPFS: readonly StepName[] = ['servers', 'records', 'peers', 'root', 'tree', 'manifest', 'layers']
+
 /** How many steps there are at most. */
-const DOMAIN_STEPS = 8
-const GATEWAY_STEPS = 5
+const DOMAIN_STEPS = 9
+const GATEWAY_STEPS = 6
 
 /** @param options.pullMs for what a pull waits at most, in milliseconds */
 export function createDoctor(options: {
@@ -32,6 +37,8 @@ export function createDoctor(options: {
   pullMs: number
   local: LocalFacts
   gateway: Omit<GatewayFacts, 'listening'>
+  /** Other registries, as the gateway asks them; none unless given. */
+  upstreams?: Pick<Upstreams, 'of' | 'all' | 'canonical' | 'domainOf'> | undefined
 }): Doctor {
   const { fresh: settings, pullMs, local } = options
   let listening: Listening | undefined
@@ -56,6 +63,13 @@ export function createDoctor(options: {
     await fetchFirstBytes(exam, known, place, manifest)
   }
 
+  /** What an upstream calls a repository. */
+  const below = ({ domain = '', repository }: Partial<ImageOfDomain>): string | undefined =>
+    repository === undefined
+      ? undefined
+      : (options.upstreams?.canonical({ asked: repository, place: { kind: 'domain', domain }, repository })
+          .repository ?? repository)
+
   return {
     async examine(request, { signal, report }) {
       await using stack = new AsyncDisposableStack()
@@ -64,12 +78,19 @@ export function createDoctor(options: {
         const exam = createExamination('gateway', { signal, report, total: GATEWAY_STEPS })
         const facts = { ...options.gateway, listening }
         await examineGateway(exam, facts, { fresh: () => openFresh(settings, stack), options: settings })
+        if (options.upstreams !== undefined) await lookAtUpstreams(exam, options.upstreams.all())
         return exam.diagnosis()
       }
       const target = repository === undefined ? domain : displayName(domain, repository)
       const named = tag === undefined ? target : `${target}:${tag}`
       const exam = createExamination(named, { signal, report, total: DOMAIN_STEPS })
-      await image(exam, { ...request, domain }, await openFresh(settings, stack))
+      const upstream = options.upstreams?.of(options.upstreams.domainOf(domain) ?? domain)
+      if (upstream !== undefined) await askUpstream(exam, upstream, { repository: below(request), tag })
+      if (upstream?.policy.published === false)
+        exam.skip(IN_IPFS, 'it is not looked for in DNS (published=no)')
+      else await image(exam, { ...request, domain }, await openFresh(settings, stack))
+      if (upstream !== undefined)
+        exam.forgive('no-record', 'it publishes no tree, so its images come from there')
       return exam.diagnosis()
     },
     listening(facts) {

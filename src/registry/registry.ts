@@ -170,6 +170,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       createDoctor({
         ...options.doctor,
         fresh: { ...options.doctor, log },
+        upstreams: options.upstreams,
         local: {
           root: (domain) => trees.root(domain),
           had: (domain, root) => trees.had(domain, root),

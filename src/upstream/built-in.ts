@@ -8,6 +8,8 @@ export interface KnownRegistry {
   readonly loginNames: readonly string[]
   /** Where names of one component are looked for: `alpine` is `library/alpine`. */
   readonly library?: string
+  /** An image that is there for asking how much one may still pull. */
+  readonly probe?: { readonly repository: string; readonly reference: string }
 }
 
 const plain = (domain: string): KnownRegistry => ({
@@ -24,7 +26,8 @@ export const BUILT_IN: readonly KnownRegistry[] = [
     url: 'https://registry-1.docker.io',
     aliases: ['index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'],
     loginNames: ['https://index.docker.io/v1/', 'index.docker.io', 'docker.io'],
-    library: 'library'
+    library: 'library',
+    probe: { repository: 'ratelimitpreview/test', reference: 'latest' }
   },
   plain('ghcr.io'),
   plain('quay.io'),

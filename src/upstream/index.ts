@@ -11,6 +11,7 @@ import { createTokens } from './tokens.ts'
 import { createUpstream, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
 
+export type { MirrorCheck } from './check.ts'
 export { asRefusal, type Fault, UpstreamError } from './failure.ts'
 export { createShared } from './shared.ts'
 export type { MirrorStatus, Upstream, UpstreamManifest } from './upstream.ts'
@@ -55,6 +56,9 @@ export interface Upstreams {
 
 const NO_PROXIES: Proxies = { http: '', https: '', none: '' }
 
+/** What a registry is asked for just to see whether it answers. */
+const NOBODYS = { repository: 'seaway/check', reference: 'latest' }
+
 /** The first component of names that say outright that they go to an upstream. */
 const PREFIX = 'proxy/'
 
@@ -95,6 +99,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     const upstream = createUpstream({
       domain,
       wire,
+      probe: { ...(standard?.probe ?? NOBODYS), mayLack: true },
       mirrors: urls.map((url) => mirrorAt(url, wire, own, standard)),
       policy: {
         local: setting.local ?? true,

@@ -15,7 +15,7 @@ export interface Mirror {
   resting(): { readonly error: UpstreamError; readonly ms: number } | undefined
   /** It was given up with this. */
   failed(error: UpstreamError): void
-  /** What it said last of how often it may be asked: the `RateLimit-…` headers. */
+  /** What it said last of how often it may be asked: the `RateLimit-…` headers, and Docker Hub's `Docker-RateLimit-Source`. */
   readonly limits: Readonly<Record<string, string>>
 }
 
@@ -35,6 +35,9 @@ const MAX_REST_MS = 60_000
 
 /** How long one is left alone that says it is busy, but not for how long, in milliseconds. */
 const BUSY_MS = 30_000
+
+/** @see https://docs.docker.com/docker-hub/usage/pulls/ */
+const LIMITS = /^(?:docker-)?ratelimit-/
 
 /** How much of a refusal's body is read so that its connection can be used again, in bytes. */
 const MAX_REFUSAL = 64 * 1024
@@ -77,7 +80,7 @@ export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }):
   }
 
   function note({ headers }: Reply): void {
-    const said = Object.entries(headers).filter(([name]) => name.startsWith('ratelimit-'))
+    const said = Object.entries(headers).filter(([name]) => LIMITS.test(name))
     if (said.length > 0)
       limits = Object.fromEntries(said.map(([name, value]) => [name, String(value).slice(0, 100)]))
   }

@@ -3,6 +3,7 @@ import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { bareType, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.ts'
+import { type Checked, checkMirrors, type MirrorCheck } from './check.ts'
 import { UpstreamError } from './failure.ts'
 import type { Mirror } from './mirror.ts'
 import { createAsk, type Manner } from './mirrors.ts'
@@ -63,6 +64,11 @@ export interface Upstream {
   /** What refers to a manifest; none for one that nobody knows. @throws {UpstreamError} */
   referrers(repository: string, subject: Digest, signal: AbortSignal): Promise<readonly Descriptor[]>
   mirrors(): readonly MirrorStatus[]
+  /** Asks all its servers for an image, or just whether they answer. @throws the signal's reason */
+  check(
+    image: { readonly repository: string; readonly reference: string } | undefined,
+    signal: AbortSignal
+  ): Promise<readonly MirrorCheck[]>
 }
 
 /** What clients of today can use; a registry that knows none of a tag's types converts it otherwise. */
@@ -80,6 +86,8 @@ export function createUpstream(options: {
   policy: UpstreamPolicy
   mirrors: readonly Mirror[]
   wire: Wire
+  /** What {@link Upstream.check} asks for without an image. */
+  probe: Checked
 }): Upstream {
   const { domain, policy, mirrors, wire } = options
   const ask = createAsk(mirrors)
@@ -190,6 +198,9 @@ export function createUpstream(options: {
       offline()
       return askReferrers({ ask, wire }, repository, subject, signal)
     },
+
+    check: (image, signal) =>
+      checkMirrors(mirrors, image === undefined ? options.probe : { ...image, mayLack: false }, signal),
 
     mirrors: () =>
       mirrors.map((mirror): MirrorStatus => {

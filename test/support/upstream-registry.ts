@@ -119,7 +119,7 @@ export async function startUpstreamRegistry(
         'content-type': found.mediaType,
         'docker-content-digest': found.digest,
         'content-length': String(found.size),
-        'ratelimit-remaining': '99;w=21600'
+        ...(res.hasHeader('ratelimit-remaining') ? {} : { 'ratelimit-remaining': '99;w=21600' })
       })
       res.end(req.method === 'HEAD' ? undefined : found.bytes)
     } else if (kind === 'blobs') {
