@@ -22,6 +22,7 @@ import type { RegistryOptions } from './registry-options.ts'
 import { createRemoval } from './remove.ts'
 import { createImageRemoval } from './remove-images.ts'
 import { createRepair } from './repair.ts'
+import { createAgain } from './repair-through.ts'
 import { startSchedules } from './schedules.ts'
 import { createSeeding } from './seeding.ts'
 import { PUBLISH_NOTHING, SEARCH_MS } from './settings.ts'
@@ -89,6 +90,7 @@ export function createRegistry(options: RegistryOptions): Registry {
       loader: places.loader
     }),
     peers: settings.peers,
+    ...(through && { again: createAgain({ through, transfers, trees }) }),
     log
   })
   const removal = createRemoval({ store, trees, places, links })

@@ -9,6 +9,7 @@ import type { Damage, SetAside, Store } from '../store/index.ts'
 import type { TreeWriter } from '../tree/index.ts'
 import type { Named } from './named.ts'
 import type { Place, Places } from './places.ts'
+import type { Again } from './repair-through.ts'
 
 /** Mends what is damaged: it is set aside, and fetched again from whoever has it. */
 export interface Repair {
@@ -49,6 +50,8 @@ export function createRepair(options: {
   named: Named
   /** Multiaddrs of peers that are asked for whatever is missing. */
   peers: readonly string[]
+  /** Asks the registries that content was pulled through from; none unless given. */
+  again?: Again
   log: Log
 }): Repair {
   const { store, ipfs, transfers, places, trees, named, log } = options
@@ -142,6 +145,14 @@ export function createRepair(options: {
         signal.throwIfAborted()
         failures.push(reason(error))
       }
+    }
+    const again = await options.again?.(digest, signal).catch((error: unknown) => {
+      signal.throwIfAborted()
+      failures.push(reason(error))
+    })
+    if (again !== undefined) {
+      await store.integrity.restored(entry)
+      return again
     }
     throw new Error(
       failures.length === 0 ? 'no tree and no row says which file holds it' : failures.join('; ')
