@@ -16,10 +16,15 @@ export function createKeeping(options: RegistryOptions, parts: { reading: Readin
   const { store, settings, log } = options
   const { seeding, reading } = parts
   const { links, pulled, tagTimes, trees, treeUses } = reading
+  const { upstreams } = options
+  const upstreamed = upstreams && {
+    pulledThrough: (domain: string) => upstreams.of(domain) !== undefined
+  }
   const quota = createQuota({
     store,
     trees,
     links,
+    ...upstreamed,
     limits: settings.limits ?? { store: undefined, domains: new Map() },
     makeRoom: (bytes, signal) => cache.makeRoom(bytes, signal),
     log
@@ -37,9 +42,7 @@ export function createKeeping(options: RegistryOptions, parts: { reading: Readin
     pulled,
     lastPublished: async (domain: string) => (await lastGood.get(domain))?.root,
     cacheLimit: settings.collect.cacheLimit,
-    ...(options.upstreams && {
-      pulledThrough: (domain: string) => options.upstreams?.of(domain) !== undefined
-    }),
+    ...upstreamed,
     log
   }
   const retention = createRetention({ tagTimes, rules: settings.collect.retention })

@@ -34,7 +34,7 @@ export interface Reservation {
 }
 
 /** Keeps pushes within the limits. What is there can be pulled whatever the limits say. */
-export interface Quota extends Pick<Counts, 'storeBytes' | 'domainBytes'> {
+export interface Quota extends Pick<Counts, 'storeBytes' | 'domainBytes' | 'limitedBytes'> {
   reserve(domain: string): Reservation
   /** The domain has a blob now that was here already. @throws {RegistryError} DENIED */
   added(domain: string, digest: Digest, size: number, signal: AbortSignal): Promise<void>
@@ -75,6 +75,8 @@ export function createQuota(options: {
   trees: TreeWriter
   links: Pick<Links, 'list'>
   limits: Limits
+  /** Whether a domain has an upstream; none has unless given. */
+  pulledThrough?: (domain: string) => boolean
   makeRoom: (bytes: number, signal: AbortSignal) => Promise<void>
   log: Log
 }): Quota {
@@ -83,7 +85,7 @@ export function createQuota(options: {
   const forever = new AbortController().signal
   /** Known blobs that arrive once more: one body of each takes no room. */
   const again = new Set<Digest>()
-  const counts = createCounts({ store, trees, links })
+  const counts = createCounts({ store, trees, links, pulledThrough: options.pulledThrough })
   const limited = limits.store !== undefined || limits.domains.size > 0
   const left = createLeftUploads({ incoming: store.incoming, limited, log })
 
@@ -111,7 +113,7 @@ export function createQuota(options: {
     of.countedAt = performance.now()
     of.added = 0
     const counted =
-      of.domain === undefined ? counts.storeBytes(forever) : counts.domainBytes(of.domain, forever)
+      of.domain === undefined ? counts.storeBytes(forever) : counts.limitedBytes(of.domain, forever)
     of.held = counted
     counted.catch(() => {
       if (of.held === counted) of.held = undefined // the next one tries again
@@ -189,6 +191,7 @@ export function createQuota(options: {
   return {
     storeBytes: counts.storeBytes,
     domainBytes: counts.domainBytes,
+    limitedBytes: counts.limitedBytes,
     limitOf,
     left,
 

@@ -155,10 +155,10 @@ export function createUsage(options: {
       if (repositories.length === MAX_LISTED) more = true
       else repositories.push(row(displayName(owner.domain, owner.repository), keyOf(owner), count))
     }
-    function listDomain(domain: string, count: Count): void {
+    function listDomain(domain: string, count: Count, counted: number): void {
       listed.add(domain)
       if (asked?.repository === undefined)
-        domains.push({ ...row(domain, domain, count), ...limited(count.onDisk, quota.limitOf(domain)) })
+        domains.push({ ...row(domain, domain, count), ...limited(counted, quota.limitOf(domain)) })
     }
 
     for await (const domain of trees.domains()) {
@@ -166,6 +166,7 @@ export function createUsage(options: {
       const root = (await trees.view(domain))?.root
       if (root === undefined) continue
       const total = nothing()
+      let counted = 0
       const names = openLocal(root, store.peek)
       let tree = names
       await part(domain, total, signal, async () => {
@@ -188,14 +189,15 @@ export function createUsage(options: {
       if (asked?.repository === undefined)
         await part(domain, total, signal, async () => {
           total.onDisk = await quota.domainBytes(domain, signal)
+          counted = await quota.limitedBytes(domain, signal)
         })
-      listDomain(domain, total)
+      listDomain(domain, total, counted)
     }
     // What is only pulled from has no tree here.
     for (const key of [...month.by.keys()].sort()) {
       const [domain = '', repository] = key.split('\0')
       if (listed.has(key) || domain === '' || (asked !== undefined && asked.domain !== domain)) continue
-      if (repository === undefined) listDomain(domain, nothing())
+      if (repository === undefined) listDomain(domain, nothing(), 0)
       else list({ domain, repository }, nothing())
     }
     const used = await quota.storeBytes(signal)

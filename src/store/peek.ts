@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Digest, splitDigest } from '../oci/digest.ts'
 import { type BlobRow, blobPath, decodeBlob, sha256Of } from './blob-rows.ts'
+import { cachedKey } from './cached.ts'
 import { createGathered } from './gathered.ts'
 import { type IndexDb, rowKey } from './index-db.ts'
 import { sha256Multihash } from './leaves.ts'
@@ -18,6 +19,8 @@ export interface Peek {
   blocks(multihashes: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
   /** What the store knows of a blob. */
   blob(digest: Digest): Promise<BlobRow | undefined>
+  /** Whether a blob came from elsewhere to be read here, and wasn't pushed. */
+  cached(blob: BlobRow): Promise<boolean>
   /** All bytes of a blob of at most `limit`; `undefined` for a larger one, and for one that is damaged. */
   bytes(blob: BlobRow, limit: number): Promise<Uint8Array | undefined>
 }
@@ -45,6 +48,8 @@ export function createPeek({ db, folder }: { db: IndexDb; folder: string }): Omi
       const value = await get(rowKey('b', sha256))
       return value && decodeBlob(sha256, value)
     },
+
+    cached: async (blob) => (await get(cachedKey(sha256Of(blob.digest)))) !== undefined,
 
     async bytes(blob, limit) {
       if (!blob.inline && blob.size > limit) return undefined

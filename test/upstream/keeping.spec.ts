@@ -3,9 +3,51 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ociClient } from '../support/oci-client.ts'
+import { digestOf, ociClient } from '../support/oci-client.ts'
 import { type PullThroughBed, startPullThrough } from '../support/pull-through-bed.ts'
 import { startRegistryServer } from '../support/registry-server.ts'
+
+describe('limits of a gateway that pulls through', function () {
+  this.timeout(60_000)
+  const layer = () => randomBytes(2_000_000)
+
+  it('count what was pulled through as cache, which makes room for a push', async () => {
+    const limits = { store: 3_000_000, domains: new Map() }
+    const bed = await startPullThrough({ server: { limits } })
+    try {
+      const image = bed.there.image('a/b', '1', [layer()])
+      await bed.pull('up.example/a/b', '1')
+      await bed.settled(image.layers[0] as string)
+      const own = await bed.client.blob('app', layer())
+      assert.deepEqual([await bed.has(image.layers[0]), await bed.has(own.digest)], [false, true])
+      await bed.client.image('app', '1')
+      await bed.pull('up.example/a/b', '1')
+    } finally {
+      await bed.stop()
+    }
+  })
+
+  it('of a domain hold for what is pushed there, and not for what is pulled', async () => {
+    const limits = { store: undefined, domains: new Map([['up.example', 1_000_000]]) }
+    const bed = await startPullThrough({ server: { limits } })
+    try {
+      const image = bed.there.image('a/b', '1', [layer()])
+      await bed.pull('up.example/a/b', '1')
+      await bed.settled(image.layers[0] as string)
+      await bed.client.image('up.example/a/b', 'own')
+      const location = await bed.client.begin('up.example/a/b')
+      const body = layer()
+      const answer = await bed.client.call('PUT', `${location}?digest=${digestOf(body)}`, { body })
+      assert.equal(answer.code, 'DENIED')
+      const { domains } = await bed.server.registry.usage(undefined, new AbortController().signal, () => {})
+      const used = domains.find(({ name }) => name === 'up.example')
+      assert.ok((used?.onDisk ?? 0) > 2_000_000)
+      assert.equal(used?.percent, 0)
+    } finally {
+      await bed.stop()
+    }
+  })
+})
 
 describe('an image that was pulled through in part', function () {
   this.timeout(60_000)
