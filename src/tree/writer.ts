@@ -88,6 +88,8 @@ export function createTreeWriter(options: {
   const indexes = createIndexCache()
   const behind = createLayoutsBehind(records)
   const listeners: ((domain: string, root: CID) => void)[] = []
+  /** Domains in which nothing but quiet changes has left layouts behind: bringing those in step is quiet as well. */
+  const hushed = new Set<string>()
 
   function rootLink(domain: string): Promise<Link | undefined> {
     let root = roots.get(domain)
@@ -145,6 +147,7 @@ export function createTreeWriter(options: {
     let pending: Edit[] = []
     const others: IndexWrite[] = []
     const late = await behind.of(domain)
+    const wasLate = late.touches.length > 0
     let touches = createTouches()
     let [plain, replaced] = [true, false]
     const apply = async () => {
@@ -214,7 +217,10 @@ export function createTreeWriter(options: {
       return false
     }
     for (const waiting of done) waiting.resolve(root.cid)
-    if (changed && !done.every(({ quiet }) => quiet)) tell(domain, root.cid)
+    if (done.some(({ quiet }) => quiet !== true)) {
+      hushed.delete(domain)
+      if (changed) tell(domain, root.cid)
+    } else if (!wasLate) hushed.add(domain)
     return true
   }
 
@@ -244,7 +250,7 @@ export function createTreeWriter(options: {
     if (!(await behind.isLate(domain))) return
     const signal = AbortSignal.timeout(deadlineMs)
     // what pushes left to be done, and collections ask for
-    await change(domain, { edits: [], blocks: [] }, { signal, frees: true })
+    await change(domain, { edits: [], blocks: [] }, { signal, frees: true, quiet: hushed.has(domain) })
   }
 
   function change(domain: string, job: Job, changeOptions: ChangeOptions): Promise<CID> {

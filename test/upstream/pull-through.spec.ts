@@ -43,6 +43,21 @@ describe('pulling through', function () {
     assert.notEqual(await server.registry.root('up.example'), undefined)
   })
 
+  it('tells nobody of the roots that it makes so', async () => {
+    await start()
+    const image = there.image('a/b', '1', [randomBytes(2_000_000), 'small'])
+    const told: string[] = []
+    server.registry.onRoot((domain) => told.push(domain))
+    await pull('up.example/a/b', '1')
+    for (const digest of image.layers) await bed.settled(digest)
+    // with its image layouts in step
+    await server.registry.root('up.example')
+    assert.deepEqual(told, [])
+    await client.image('up.example/own', '1')
+    await server.registry.root('up.example')
+    assert.ok(told.length > 0)
+  })
+
   it('takes the names that clients have for it', async () => {
     await start()
     there.image('library/alpine', '3', ['x'])
