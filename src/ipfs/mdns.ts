@@ -36,6 +36,8 @@ export function createNeighbours(options: { log: Log; dialMs: number }): Neighbo
   const resting = new LRUCache<string, true>({ max: 1024, ttl: REST_MS })
   const stopped = new AbortController()
   let connect: Parameters<Neighbours['watch']>[0] | undefined
+  /** Those who were found before anybody could connect to them: the next question is ten seconds away. */
+  let early: PeerInfo[] = []
   let dialling = 0
 
   async function meet(id: PeerId, multiaddrs: readonly Multiaddr[]): Promise<void> {
@@ -64,12 +66,15 @@ export function createNeighbours(options: { log: Log; dialMs: number }): Neighbo
     service(components) {
       const discovery = mdns()(components)
       discovery.addEventListener('peer', ({ detail }: CustomEvent<PeerInfo>) => {
-        void meet(detail.id, detail.multiaddrs)
+        if (connect !== undefined) void meet(detail.id, detail.multiaddrs)
+        else if (early.length < MAX_NEIGHBOURS) early.push(detail)
       })
       return discovery
     },
     watch(how) {
       connect = how
+      for (const { id, multiaddrs } of early) void meet(id, multiaddrs)
+      early = []
     },
     list: () => [...reached.values()],
     stop: () => stopped.abort(new Error('the node is stopping'))
