@@ -269,11 +269,13 @@ export interface UpstreamSetting {
   readonly published?: boolean
   /** Serves what is here, and asks for nothing. */
   readonly offline?: boolean
+  /** Whether its content is given to peers and had from them; unless said, where there are no credentials for it. */
+  readonly peers?: boolean
   /** Other names that clients have for it, perhaps with a port. */
   readonly aliases?: readonly string[]
 }
 
-const UPSTREAM_OPTIONS = ['ca', 'auth', 'ttl', 'local', 'published', 'offline', 'alias']
+const UPSTREAM_OPTIONS = ['ca', 'auth', 'ttl', 'local', 'published', 'offline', 'peers', 'alias']
 
 /** An `http://` or `https://` URL of a registry: nothing behind its host and port but a path. */
 function registryUrl(text: string): string {
@@ -295,7 +297,8 @@ function upstream(words: readonly string[]): UpstreamSetting {
     if (value === undefined) urls.push(registryUrl(word))
     else if (key === 'ca' || key === 'auth') more[key] = value
     else if (key === 'ttl') more.ttl = duration(value)
-    else if (key === 'local' || key === 'published' || key === 'offline') more[key] = yesNo(value)
+    else if (key === 'local' || key === 'published' || key === 'offline' || key === 'peers')
+      more[key] = yesNo(value)
     else if (key === 'alias') aliases.push(value.toLowerCase())
     else throw new Error(`'${key}' is no option of an upstream; ${UPSTREAM_OPTIONS.join(', ')} are`)
   }

@@ -84,6 +84,7 @@ export interface Config {
   readonly dnsTimeout: number
   readonly dialTimeout: number
   readonly blockTimeout: number
+  readonly peerTimeout: number
   readonly idleTimeout: number
   readonly pullTimeout: number
   readonly logLevel: LogLevel
@@ -154,7 +155,7 @@ export const SETTINGS: readonly Setting[] = [
     'peers',
     'MULTIADDR,…',
     '',
-    'peers to ask for roots that are asked for by CID, as ipfs/<root>/<image>',
+    'peers to ask for roots that are asked for by CID, as ipfs/<root>/<image>, and for images of other registries',
     list(multiaddr)
   ),
   row(
@@ -399,6 +400,13 @@ export const SETTINGS: readonly Setting[] = [
   row('dnsTimeout', 'TIME', '10s', 'deadline of a name lookup, all retries included', duration),
   row('dialTimeout', 'TIME', '10s', 'deadline of a connection to a peer', duration),
   row('blockTimeout', 'TIME', '10s', 'how long a peer may be silent while a block is wanted of it', duration),
+  row(
+    'peerTimeout',
+    'TIME',
+    '500ms',
+    'how long peers may take to say what they have of an image of another registry, before that is asked',
+    duration
+  ),
   row('idleTimeout', 'TIME', '60s', 'how long a client may be silent in the middle of a request', duration),
   row(
     'pullTimeout',

@@ -90,7 +90,12 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
   const offer = createOffer({ policy: config.seed, store, log })
   stack.defer(() => offer.stop())
   const allowDial = isLoopback(config.listen.host) || config.allowPrivatePeers ? 'any' : 'public'
-  const timeouts = { dialMs: config.dialTimeout, blockMs: config.blockTimeout, idleMs: config.idleTimeout }
+  const timeouts = {
+    dialMs: config.dialTimeout,
+    blockMs: config.blockTimeout,
+    idleMs: config.idleTimeout,
+    answerMs: config.peerTimeout
+  }
   const ipfs = await createIpfs({
     blockstore: store.blocks,
     offer,

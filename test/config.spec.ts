@@ -95,7 +95,7 @@ describe('config', () => {
 describe('config: upstreams', () => {
   it('reads URLs in their order, options, and off', () => {
     const found = upstreams(
-      'lan.example=https://a.example/x/ http://10.0.0.1:5000 ca=/a.pem auth=/b ttl=1m published=no alias=Lan:5000, gcr.io=off'
+      'lan.example=https://a.example/x/ http://10.0.0.1:5000 ca=/a.pem auth=/b ttl=1m published=no peers=yes alias=Lan:5000, gcr.io=off, docker.io=peers=no'
     )
     assert.deepEqual(found.get('lan.example'), {
       off: false,
@@ -104,8 +104,10 @@ describe('config: upstreams', () => {
       auth: '/b',
       ttl: 60_000,
       published: false,
+      peers: true,
       aliases: ['lan:5000']
     })
+    assert.deepEqual(found.get('docker.io'), { off: false, urls: [], peers: false })
     assert.equal(found.get('gcr.io')?.off, true)
   })
 

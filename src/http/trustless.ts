@@ -2,11 +2,13 @@ import Router from '@koa/router'
 import Koa, { type Context } from 'koa'
 import { CID } from 'multiformats/cid'
 import { type Limiter, metered, NO_LIMITS, type Seats } from '../ipfs/limits.ts'
+import { MAPPINGS_PATH } from '../ipfs/mappings.ts'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Content } from '../registry/index.ts'
 import { errorMiddleware } from './errors.ts'
 import { createLifetimes } from './lifetime.ts'
+import { mappings } from './mappings.ts'
 import { IPNS_RECORD, sendRecord } from './names.ts'
 import { createReader, PeerGone, type Reader } from './reader.ts'
 import { queryOf } from './request.ts'
@@ -65,6 +67,16 @@ export function trustlessRoutes(content: Content, terms: PeerTerms = FREE): read
       'a signed record (`format=ipns-record`), where one is known',
       false,
       (exchange) => ipns(exchange, content)
+    ),
+    route(
+      'GET',
+      MAPPINGS_PATH,
+      'which of the blobs `digests=…,…` are offered to peers, with the CIDs of their files (nothing proves them but the content)',
+      false,
+      async ({ ctx }) => {
+        takeSeat(ctx, terms.seats)
+        await mappings(ctx, content)
+      }
     )
   ]
 }

@@ -16,6 +16,7 @@ import { httpAgentFor, serveHttp } from './http-stream.ts'
 import { loadIdentity } from './identity.ts'
 import { composeLibp2p, type Network, QUIET } from './libp2p.ts'
 import { type Limits, NO_LIMITS } from './limits.ts'
+import { createMappings } from './mappings.ts'
 import { createNeighbours } from './mdns.ts'
 import { type AllowDial, createPolicy, isLoopback } from './policy.ts'
 import { createProbe } from './probe.ts'
@@ -154,6 +155,14 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
     const known = new Set(peers.map(String))
     return [...peers, ...named.filter((peer) => !known.has(peer.toString()))]
   }
+  const nearby = () => (neighbours?.list() ?? []).filter(isConnected)
+  const ask = createAsk({
+    libp2p,
+    policy,
+    connect: (addresses, signal) => dialler.connect(addresses, { signal: until(signal) }),
+    dialMs: timeouts.dialMs,
+    log
+  })
   const reach = createReach({ libp2p, sources, router, dialMs, log })
   neighbours?.watch((addresses, signal) => dialler.connect(addresses, { signal }))
   log.debug(
@@ -172,7 +181,17 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
       return full.sort((a, b) => Number(isLoopback(a)) - Number(isLoopback(b))).map(String)
     },
 
-    neighbours: () => (neighbours?.list() ?? []).filter(isConnected),
+    neighbours: nearby,
+
+    mappings: createMappings({
+      libp2p,
+      neighbours: nearby,
+      connect,
+      ask,
+      lied: distrust.lied,
+      answerMs: timeouts.answerMs,
+      log
+    }),
 
     addressesOf: (peer) => reach.addressesOf(peer),
 
@@ -207,13 +226,7 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
 
     httpAgentFor: (peer) => httpAgentFor(libp2p, peer, timeouts.dialMs),
 
-    ask: createAsk({
-      libp2p,
-      policy,
-      connect: (addresses, signal) => dialler.connect(addresses, { signal: until(signal) }),
-      dialMs: timeouts.dialMs,
-      log
-    }),
+    ask,
 
     async stop() {
       closing.abort(new Error('the node is stopping'))

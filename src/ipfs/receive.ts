@@ -5,6 +5,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import { LEAF_SIZE } from '../store/dag.ts'
 import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
 import { type Lent, lend } from './lend.ts'
+import type { Mapping } from './mappings.ts'
 import type { Ipfs, Leaf, PeerId } from './types.ts'
 
 /**
@@ -28,6 +29,10 @@ interface Blob {
   readonly received?: (bytes: number) => void
   /** Told when it is in the store. */
   readonly kept?: (blob: BlobInfo) => void
+  /** Peers may not have it from here. */
+  readonly isPrivate?: boolean
+  /** In bytes, where it is known. */
+  readonly size?: number
 }
 
 interface InIpfs {
@@ -35,6 +40,8 @@ interface InIpfs {
   readonly cid: CID
   /** Peers to ask, found when they are needed. */
   readonly peers: (signal: AbortSignal) => Promise<readonly PeerId[]>
+  /** Told what came of it where only peers say that this file holds the blob. */
+  readonly claim?: Pick<Mapping, 'proven' | 'proved' | 'refuted'>
 }
 
 /**
@@ -194,18 +201,28 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
     const { wanted, writer, size, verified } = reception
     const tail = createTail(size)
     let mixed = false
+    let claim = wanted.cid === undefined ? undefined : wanted.claim
     try {
       await take(reception, tail, () => {
         mixed = wanted.cid !== undefined
+        // then nothing came by the file that they named
+        if (writer.size === 0) claim = undefined
       })
     } catch (error) {
       await setAside(writer, error, mixed)
       throw error
     }
     const onVerified = () => verified(tail.bytes())
-    return store.blobs.commit(writer, wanted.digest, { onVerified, cached: true }).catch((error: unknown) => {
+    const also = { onVerified, cached: true, isPrivate: wanted.isPrivate === true }
+    try {
+      const blob = await store.blobs.commit(writer, wanted.digest, also)
+      if (!mixed) claim?.proved()
+      return blob
+    } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== 'DIGEST_INVALID') throw error
-      wanted.origin?.refuted()
+      // where both sent something, a file that peers made up is likelier than a registry that is wrong
+      if (claim !== undefined) claim.refuted(!mixed)
+      else wanted.origin?.refuted()
       log.error(
         {
           digest: wanted.digest,
@@ -215,12 +232,13 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
         },
         'a source names wrong content for a digest'
       )
+      const who = claim !== undefined ? 'a peer' : wanted.cid === undefined ? wanted.origin?.what : 'the tree'
       throw new RegistryError(
         'SOURCE_FAILED',
-        `what ${wanted.cid === undefined ? wanted.origin.what : 'the tree'} holds as ${wanted.digest} is other content; nothing of it was kept`,
+        `what ${who} holds as ${wanted.digest} is other content; nothing of it was kept`,
         { cause: error }
       )
-    })
+    }
   }
 }
 

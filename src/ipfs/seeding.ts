@@ -2,19 +2,23 @@ import type { Blockstore } from 'interface-blockstore'
 import { NotFoundError } from 'interface-store'
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
+import type { Digest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import type { Store } from '../store/index.ts'
 import type { CarBlocks } from './car-writer.ts'
 import type { Limiter } from './limits.ts'
+import type { Mapped } from './mappings.ts'
 import { createMarker } from './marker.ts'
 
-/** What peers are offered: the trees of our own with what they hold, everything in the store, or nothing. */
+/** What peers are offered: the trees of our own with what they hold, everything in the store, or nothing. What is private never is. */
 export type SeedPolicy = 'published' | 'all' | 'none'
 
 /** The store as peers see it. */
 export interface Offer extends CarBlocks {
   readonly policy: SeedPolicy
   has(cid: CID): Promise<boolean>
+  /** The file of a blob that is offered, for those who know only its digest. */
+  mapped(digest: Digest): Promise<Mapped | undefined>
   /**
    * A tree of our own has this root now: it and all below it are offered.
    *
@@ -38,26 +42,34 @@ const MARKING_MS = 5000
  */
 export function createOffer(options: {
   policy: SeedPolicy
-  store: Pick<Store, 'blocks' | 'marks'>
+  store: Pick<Store, 'blocks' | 'marks' | 'peek' | 'privates'>
   log: Log
 }): Offer {
   const { policy, log } = options
-  const { blocks, marks } = options.store
+  const { blocks, marks, peek, privates } = options.store
   const stopped = new AbortController()
   const marker = createMarker({ blocks, marks, signal: stopped.signal })
   let marking: Promise<void> | undefined
 
   async function offers(cid: CID): Promise<boolean> {
-    if (policy !== 'published') return policy === 'all'
+    if (policy === 'none' || (await privates.covers(cid))) return false
+    if (policy === 'all') return true
     if (await marks.covers(cid)) return true
     if (marking === undefined) return false
     await within(MARKING_MS, marking)
     return marks.covers(cid)
   }
 
+  const has = async (cid: CID): Promise<boolean> => (await offers(cid)) && blocks.has(cid)
+
   return {
     policy,
-    has: async (cid) => (await offers(cid)) && blocks.has(cid),
+    has,
+    async mapped(digest) {
+      const blob = await peek.blob(digest)
+      if (blob === undefined || !(await has(blob.cid))) return undefined
+      return { digest, cid: blob.cid, size: blob.size }
+    },
     find: async (cid) => ((await offers(cid)) ? blocks.find(cid) : undefined),
     openFile: async (root, leaf) => ((await offers(root)) ? blocks.openFile(root, leaf) : undefined),
     include(root, afresh = false) {

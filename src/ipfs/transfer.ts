@@ -89,7 +89,7 @@ export function createTransfers(options: {
   async function begin(wanted: Wanted): Promise<Active> {
     const controller = new AbortController()
     const { signal } = controller
-    const size = await sizeOf(wanted, signal)
+    const size = wanted.size ?? (await sizeOf(wanted, signal))
     const id = `pull-${wanted.cid ?? wanted.digest.replace(':', '-')}`
     let writer = await store.incoming.resume(id).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return store.incoming.create(id)
@@ -140,10 +140,12 @@ export function createTransfers(options: {
       .then(
         (info) => {
           transfer.info = info
+          active.delete(wanted.digest)
           wanted.kept?.(info)
         },
         (error: unknown) => {
           transfer.failure = error
+          active.delete(wanted.digest)
           log.warn(
             { digest: wanted.digest, cid: wanted.cid?.toString(), cause: reason(error) },
             'a transfer failed'
@@ -151,7 +153,6 @@ export function createTransfers(options: {
         }
       )
       .finally(() => {
-        active.delete(wanted.digest)
         if (wanted.cid !== undefined) live.delete(wanted.cid.toString())
         running.delete(settled)
         while (transfer.recent.length > 0) forget(transfer)

@@ -3,6 +3,7 @@ import type { PeerId } from '@libp2p/interface'
 import type { CID } from 'multiformats/cid'
 import type { SmallAnswer, SmallQuestion } from './ask.ts'
 import type { Health } from './health.ts'
+import type { Mappings } from './mappings.ts'
 import type { Probe } from './probe.ts'
 import type { Routing } from './routing.ts'
 
@@ -68,6 +69,9 @@ export interface Ipfs {
 
   /** Connected peers of the local network, found by mDNS. */
   neighbours(): readonly PeerId[]
+
+  /** Who has blobs that are known only by their digests. */
+  readonly mappings: Mappings
 
   /** Multiaddrs at which a connected peer can be reached again, those that worked first, each with its id. */
   addressesOf(peer: PeerId): Promise<string[]>
@@ -162,4 +166,6 @@ export interface Timeouts {
   blockMs: number
   /** For a stream on which nothing moves. */
   idleMs: number
+  /** For what peers are asked while a client waits who can be served otherwise; {@link ANSWER_MS} unless given. */
+  answerMs?: number
 }

@@ -1,6 +1,8 @@
 import type { CID } from 'multiformats/cid'
 import { type CarBlocks, type CarRequest, carSize, isInline, writeCar } from '../ipfs/car-writer.ts'
 import { type LiveFile, liveBlocks } from '../ipfs/live.ts'
+import type { Mapped } from '../ipfs/mappings.ts'
+import type { Digest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Directories, MAX_SHARD_DEPTH, slotsOf } from '../tree/index.ts'
 
@@ -24,6 +26,8 @@ export interface Content {
   car(request: CarRequest, signal?: AbortSignal): AsyncGenerator<Uint8Array>
   /** How long that CAR will be, in bytes, where it can be told beforehand. */
   carSize(request: CarRequest): Promise<number | undefined>
+  /** The file of a blob that is offered, for those who know only its digest. */
+  mapped?(digest: Digest): Promise<Mapped | undefined>
   /** The signed record of an IPNS name, where one is known. */
   record?(name: string): Promise<{ bytes: Uint8Array; validUntil: number; ttlMs: number } | undefined>
 }

@@ -7,14 +7,15 @@ import type { Content } from '../tree/index.ts'
 export async function keepManifest(
   store: Store,
   bytes: Uint8Array,
-  digest: Digest
+  digest: Digest,
+  also: { isPrivate?: boolean } = {}
 ): Promise<{ content: Content; rows: readonly IndexWrite[] }> {
   const contentOf = (blob: BlobInfo): Content => ({ digest, link: { cid: blob.cid, size: blob.dagSize } })
   if (bytes.length <= INLINE_LIMIT) {
-    const { info, rows } = await store.blobs.stage(bytes, digest)
+    const { info, rows } = await store.blobs.stage(bytes, digest, also)
     return { content: contentOf(info), rows }
   }
   const writer = store.incoming.create(`manifest-${randomUUID()}`)
   await writer.append(bytes)
-  return { content: contentOf(await store.blobs.commit(writer, digest)), rows: [] }
+  return { content: contentOf(await store.blobs.commit(writer, digest, also)), rows: [] }
 }

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
 import type { Ipfs } from '../ipfs/index.ts'
-import type { Transfers, Wanted } from '../ipfs/transfer.ts'
+import type { Transfers } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
@@ -10,7 +10,7 @@ import type { Reference, RepositoryName } from '../oci/reference.ts'
 import type { BlobInfo, ByteRange, Store } from '../store/index.ts'
 import type { Ahead } from '../tree/index.ts'
 import { createReadAhead } from './ahead.ts'
-import { begun } from './begun.ts'
+import { createArriving } from './arriving.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
 import type { Through, ThroughRepository } from './through.ts'
@@ -83,6 +83,11 @@ export function createPull(options: {
 }): Pull {
   const { store, ipfs, transfers, places, links } = options
   const readAhead = createReadAhead({ store, ipfs, log: options.log })
+  const arriving = createArriving({
+    transfers,
+    received: options.received ?? (() => undefined),
+    log: options.log
+  })
   /** By root, repository and digest: the same bytes may have been pushed as one thing here and as another there. */
   const mediaTypes = new LRUCache<string, string>({ max: 20_000 })
 
@@ -167,19 +172,6 @@ export function createPull(options: {
     }
   }
 
-  /** A blob that a transfer brings. */
-  async function arriving(wanted: Wanted, name: RepositoryName, signal: AbortSignal): Promise<BlobContent> {
-    const size = await timed(signal, 'fetch', () => transfers.size(wanted, signal))
-    const received = (bytes: number) => options.received?.(name, bytes)
-    const transfer = () => transfers.open({ ...wanted, received }, signal)
-    return {
-      digest: wanted.digest,
-      size,
-      open: (range) => timed(signal, 'fetch', async () => begun((await transfer()).read(range), signal)),
-      bring: async (within) => (await transfer()).done(within)
-    }
-  }
-
   /**
    * What was pulled through and kept in the local tree: as it is while it is known to be fresh, else as the upstream says.
    * `undefined` where the upstream must be asked for all of it.
@@ -244,28 +236,29 @@ export function createPull(options: {
       if (kept !== undefined && (await links.has(name, digest))) return local(store, kept, digest)
       const up = options.through?.of(name)
       const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
+      let named = false
       for await (const place of having(name, search, signal, { blob: digest })) {
         readAhead.asked(place, place.name)
         if (!(await place.view.hasBlob(place.name, digest, signal))) continue
+        named = true
         if (kept !== undefined) return local(store, kept, digest)
         const link = await place.view.blob(digest, signal)
         if (link === undefined) continue
-        // it was pulled through, and left the cache: peers may have it, and the upstream has
         if (up !== undefined && place.kind === 'local') {
           const peers: Place['peers'] = (s) => place.peers(s, link.cid).catch(() => [])
-          const known = await peers(signal)
-          const origin = up.origin(digest, { ask: head })
-          if (known.length > 0) return arriving({ digest, cid: link.cid, peers, origin }, name, signal)
-          return arriving({ digest, origin }, name, signal)
+          const file = { cid: link.cid, peers }
+          return arriving(await up.wanted(digest, { head, named, file }, signal), name, signal)
         }
         const peers: Place['peers'] = (s) => place.peers(s, link.cid)
         return arriving({ digest, cid: link.cid, peers }, name, signal)
       }
       if (up !== undefined) {
-        const origin = up.origin(digest, { ask: head && kept === undefined })
-        if (kept === undefined) return arriving({ digest, origin, kept: () => up.kept(digest) }, name, signal)
+        if (kept === undefined) {
+          const wanted = await timed(signal, 'fetch', () => up.wanted(digest, { head, named }, signal))
+          return arriving(wanted, name, signal)
+        }
         // it is here, but is it the repository's? a client that may not have it there may not have it here
-        await timed(signal, 'fetch', () => origin.size(signal))
+        await timed(signal, 'fetch', () => up.origin(digest).size(signal))
         up.kept(digest)
         return local(store, kept, digest)
       }

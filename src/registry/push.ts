@@ -224,7 +224,9 @@ export function createPush(options: {
     const moves = tags.map((tag) => ({ repository, tag, digest }))
     const named = [...manifest.blobs, ...manifest.children].map((one) => one.digest)
     const also = (await up?.rows(tags, named)) ?? []
-    const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves)), ...also]
+    // whoever pushes it to a tree of our own means it to be had from here
+    const revealed = await store.privates.reveals(blobs.map((blob) => blob.digest))
+    const rows = [...kept.rows, ...(await tagTimes.rows(domain, moves)), ...also, ...revealed]
     const root = await timed(signal, 'store', () =>
       trees.change(domain, { ...change, rows }, { signal, base: baseOf(domain) })
     )

@@ -6,6 +6,7 @@ import { createPulledRoots } from './collect-pulled.ts'
 import { createHolders } from './holders.ts'
 import { createLinks } from './links.ts'
 import { type Meters, NOBODY, ownerOf } from './meters.ts'
+import { createNear } from './near.ts'
 import { createPlaces } from './places.ts'
 import { createPull } from './pull.ts'
 import { orElsewhere } from './pull-elsewhere.ts'
@@ -58,6 +59,13 @@ export function createReading(options: RegistryOptions & { readonly meters: Mete
     createThrough({
       upstreams: options.upstreams,
       keeper: createThroughKeeper({ store, trees, treeUses, places, tagTimes }),
+      near: createNear({
+        ipfs,
+        store,
+        addresses: settings.peers,
+        received: (bytes) => received(undefined, bytes),
+        log
+      }),
       records: store.records,
       log
     })

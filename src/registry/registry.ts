@@ -1,6 +1,6 @@
 import type { CID } from 'multiformats/cid'
 import { createOffer } from '../ipfs/index.ts'
-import { reason } from '../oci/errors.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
 import type { RepositoryName } from '../oci/reference.ts'
 import { keptRoots } from './collect-live.ts'
 import { createContent } from './content.ts'
@@ -39,7 +39,15 @@ export function createRegistry(options: RegistryOptions): Registry {
   const reading = createReading({ ...options, meters })
   const { directories, holders, links, places, pull, pulled, tagTimes, through, transfers, trees, treeUses } =
     reading
-  const seeding = createSeeding({ store, trees, offer, log })
+  const seeding = createSeeding({
+    store,
+    trees,
+    offer,
+    // that of an upstream names what was pulled, perhaps from where not everybody may look
+    isOwn: async (domain) =>
+      options.upstreams?.of(domain) === undefined || (await publishing.common(domain)) !== undefined,
+    log
+  })
   const keeping = createKeeping(options, { reading, seeding })
   const { cache, collecting, history, lastGood, quota, runCollection, uploads } = keeping
   const ipns =
@@ -116,6 +124,9 @@ export function createRegistry(options: RegistryOptions): Registry {
 
   /** A block that somebody else wants: it is passed on, and not kept. */
   async function fetchBlock(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
+    // what would come out of the own store is offered already, if it is
+    if (await store.privates.covers(cid))
+      throw new RegistryError('BLOB_UNKNOWN', `${cid} is not offered to peers here`)
     const peers = await holders.of(async () => ({ root: cid, providers: settings.peers }))(signal)
     return ipfs.block(cid, { peers, signal, keep: false })
   }
@@ -150,6 +161,7 @@ export function createRegistry(options: RegistryOptions): Registry {
         (file) => (offer.policy === 'all' ? transfers.live(file) : undefined),
         settings.fetchForPeers === true ? fetchBlock : undefined
       ),
+      mapped: offer.mapped,
       ...(ipns && { record: (name: string) => ipns.record(name) })
     },
     publishing,

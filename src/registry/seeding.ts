@@ -8,7 +8,7 @@ import type { TreeWriter } from '../tree/index.ts'
 
 /** What the network is told of what is here. */
 export interface Seeding {
-  /** The roots of all local trees, then the roots of the blobs that are offered. */
+  /** The roots of the local trees of our own, then the roots of the blobs that are offered. */
   all(signal: AbortSignal): AsyncGenerator<CID>
   /** The network is told from now on of roots as they change, and of what is pushed. */
   tell(provider: Provider): void
@@ -23,12 +23,14 @@ export interface Seeding {
 
 /** Has the offer follow the local trees, from the start on. */
 export function createSeeding(options: {
-  store: Pick<Store, 'blobs' | 'marks'>
+  store: Pick<Store, 'blobs' | 'marks' | 'privates'>
   trees: Pick<TreeWriter, 'domains' | 'onRoot' | 'root'>
   offer: Pick<Offer, 'include' | 'policy'>
+  /** Whether the tree of a domain is told of when nobody has just pushed to it; every one unless given. */
+  isOwn?: (domain: string) => Promise<boolean>
   log: Log
 }): Seeding {
-  const { store, trees, offer, log } = options
+  const { store, trees, offer, isOwn = async () => true, log } = options
   const latest = new Map<string, CID>()
   let provider: Provider | undefined
   /** Trees that change while collections run. */
@@ -44,11 +46,15 @@ export function createSeeding(options: {
     provider.add([root], before)
   })
 
-  async function includeAll(): Promise<void> {
+  async function* roots(): AsyncGenerator<CID> {
     for await (const domain of trees.domains()) {
-      const root = await trees.root(domain)
-      if (root !== undefined) offer.include(root)
+      const root = (await isOwn(domain)) ? await trees.root(domain) : undefined
+      if (root !== undefined) yield root
     }
+  }
+
+  async function includeAll(): Promise<void> {
+    for await (const root of roots()) offer.include(root)
   }
   if (offer.policy === 'published') {
     includeAll().catch((error: unknown) =>
@@ -64,13 +70,10 @@ export function createSeeding(options: {
   return {
     async *all(signal) {
       if (offer.policy === 'none') return
-      for await (const domain of trees.domains()) {
-        const root = await trees.root(domain)
-        if (root !== undefined) yield root
-      }
+      yield* roots()
       for await (const { cid, marked } of store.marks.blobs()) {
         signal.throwIfAborted()
-        if (marked || offer.policy === 'all') yield cid
+        if ((marked || offer.policy === 'all') && !(await store.privates.covers(cid))) yield cid
       }
     },
 

@@ -13,14 +13,14 @@ export interface ThroughKeeper {
    * A manifest, under tags. What it names becomes part of the repository, whether it is here or not: a blob that isn't
    * is fetched when somebody asks for it.
    *
-   * @param rows rows that become durable in the same step
+   * @param also rows that become durable in the same step, and whether peers may not have it
    */
   manifest(
     domain: string,
     repository: string,
     what: ManifestContent,
     tags: readonly string[],
-    rows: readonly IndexWrite[],
+    also: { rows: readonly IndexWrite[]; isPrivate: boolean },
     signal: AbortSignal
   ): Promise<void>
   /** A blob that is in the store now. */
@@ -47,14 +47,14 @@ export function createThroughKeeper(options: {
   }
 
   return {
-    async manifest(domain, repository, { bytes, digest, mediaType }, tags, rows, signal) {
+    async manifest(domain, repository, { bytes, digest, mediaType }, tags, { rows, isPrivate }, signal) {
       const manifest = readManifest(bytes, mediaType)
       const named = [...new Set(manifest.blobs.map((blob) => blob.digest))]
       await store.uses.during(async () => {
         await treeUses.expect([digest, ...named, ...manifest.children.map((child) => child.digest)])
         const name = await nameOf(domain, repository, signal)
         const blobs = (await Promise.all(named.map(here))).filter((blob) => blob !== undefined)
-        const kept = await keepManifest(store, bytes, digest)
+        const kept = await keepManifest(store, bytes, digest, { isPrivate })
         const change = putManifest({
           name,
           manifest: kept.content,

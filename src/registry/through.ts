@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Origin } from '../ipfs/transfer.ts'
+import type { Origin, Wanted } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
 import type { Digest } from '../oci/digest.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
@@ -7,10 +7,13 @@ import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import type { Reference, RepositoryName } from '../oci/reference.ts'
 import type { IndexWrite, Records } from '../store/index.ts'
 import { asRefusal, createShared, type Upstream, UpstreamError, type Upstreams } from '../upstream/index.ts'
+import type { Near } from './near.ts'
 import type { ManifestContent } from './pull.ts'
 import type { ThroughKeeper } from './through-keep.ts'
 import { createThroughLists, type Seen } from './through-lists.ts'
+import { manifestFromPeers } from './through-peers.ts'
 import { createSeenTags, type SeenTag } from './through-tags.ts'
+import { createWanted, type KnownBlob } from './through-wanted.ts'
 
 /** What a tag of the local tree stands for now. */
 export interface Current {
@@ -36,8 +39,10 @@ export interface ThroughRepository {
    * @throws {RegistryError} MANIFEST_UNKNOWN, TOOMANYREQUESTS, SOURCE_FAILED, SOURCE_TIMEOUT
    */
   manifest(reference: Reference, signal: AbortSignal): Promise<ManifestContent>
-  /** A blob, for a transfer. @param how `ask` asks the upstream how long it is also where a manifest has said so */
+  /** A blob, as the registry has it. @param how `ask` asks it how long that is also where a manifest has said so */
   origin(digest: Digest, how?: { ask: boolean }): Origin
+  /** A blob for a transfer: from peers who have it, where it may be theirs to give, and from the registry. */
+  wanted(digest: Digest, known: KnownBlob, signal: AbortSignal): Promise<Wanted>
   /** A blob is in the store now, and the repository has it. */
   kept(digest: Digest): void
   /** What refers to a manifest. @throws {RegistryError} as {@link ThroughRepository.manifest} */
@@ -78,10 +83,11 @@ const KEEP_MS = 30_000
 export function createThrough(options: {
   upstreams: Upstreams
   keeper: ThroughKeeper
+  near: Near
   records: Records
   log: Log
 }): Through {
-  const { upstreams, keeper, log } = options
+  const { upstreams, keeper, near, log } = options
   const seenTags = createSeenTags(options.records)
   let stopped = false
   const running = new Set<Promise<unknown>>()
@@ -94,8 +100,8 @@ export function createThrough(options: {
   })
   const quiet = new LRUCache<string, string>({ max: 10_000, ttl: QUIET_MS })
   const unknown = new LRUCache<string, RegistryError>({ max: 10_000, ttl: UNKNOWN_MS })
-  /** Of blobs by repository, as their manifests say. */
-  const sizes = new LRUCache<string, number>({ max: 50_000 })
+  /** What is in a repository, as its manifests say. */
+  const named = new LRUCache<string, Descriptor>({ max: 50_000 })
 
   const track = <T>(work: Promise<T>): Promise<T> => {
     const settled = work.catch(() => undefined).finally(() => running.delete(settled))
@@ -112,15 +118,20 @@ export function createThrough(options: {
     /** Fetches a manifest and keeps it; if it can't be kept it is served all the same. */
     async function fetched(reference: Reference, signal: AbortSignal): Promise<ManifestContent> {
       const text = reference.kind === 'tag' ? reference.tag : reference.digest
-      const { digest, mediaType, bytes, etag } = await upstream.manifest(repository, text, signal)
+      const isPrivate = await upstream.isPrivate(signal)
+      const from = { near, upstream, repository, named: (digest: Digest) => named.get(key(digest)) }
+      const passed = isPrivate ? undefined : await manifestFromPeers(from, reference, signal)
+      const { digest, mediaType, bytes, etag } = passed ?? (await upstream.manifest(repository, text, signal))
       const content = { digest, mediaType, bytes }
-      for (const blob of readManifest(bytes, mediaType).blobs) sizes.set(key(blob.digest), blob.size)
+      const { blobs, children } = readManifest(bytes, mediaType)
+      for (const one of [...blobs, ...children]) named.set(key(one.digest), one)
+      if (!isPrivate) near.ahead([...blobs, ...children])
       const tags = reference.kind === 'tag' ? [reference.tag] : []
       const seen: SeenTag = { digest, etag, at: Date.now() }
       const rows = tags.map((tag) => seenTags.row(domain, repository, tag, seen))
       // whoever asked may go meanwhile: what came stays
       await track(
-        keeper.manifest(domain, repository, content, tags, rows, AbortSignal.timeout(KEEP_MS))
+        keeper.manifest(domain, repository, content, tags, { rows, isPrivate }, AbortSignal.timeout(KEEP_MS))
       ).catch((error: unknown) => {
         log.warn(
           { domain, repository, digest, cause: reason(error) },
@@ -166,7 +177,33 @@ export function createThrough(options: {
       }
     }
 
+    function origin(digest: Digest, { ask } = { ask: false }): Origin {
+      const what = key(digest)
+      const whole = upstream.blob(repository, digest, ask ? undefined : named.get(what)?.size)
+      return { ...whole, size: (signal) => unlessMissing(what, 'BLOB_UNKNOWN', () => whole.size(signal)) }
+    }
+
+    function kept(digest: Digest): void {
+      const within = AbortSignal.timeout(KEEP_MS)
+      track(keeper.blob(domain, repository, digest, within)).catch((error: unknown) => {
+        log.warn(
+          { domain, repository, digest, cause: reason(error) },
+          'could not keep what was pulled through'
+        )
+      })
+    }
+
     return {
+      origin,
+      kept,
+      wanted: createWanted({
+        upstream,
+        near,
+        origin,
+        kept,
+        sizeOf: (digest) => named.get(key(digest))?.size
+      }),
+
       async tag(tag, local, signal) {
         const seen = await seenTags.get(domain, repository, tag)
         if (seen === undefined || seen.digest !== local) return { digest: local }
@@ -199,22 +236,6 @@ export function createThrough(options: {
         )
         latest.set(what, content)
         return content
-      },
-
-      origin(digest, { ask } = { ask: false }) {
-        const what = key(digest)
-        const origin = upstream.blob(repository, digest, ask ? undefined : sizes.get(what))
-        return { ...origin, size: (signal) => unlessMissing(what, 'BLOB_UNKNOWN', () => origin.size(signal)) }
-      },
-
-      kept(digest) {
-        const within = AbortSignal.timeout(KEEP_MS)
-        track(keeper.blob(domain, repository, digest, within)).catch((error: unknown) => {
-          log.warn(
-            { domain, repository, digest, cause: reason(error) },
-            'could not keep what was pulled through'
-          )
-        })
       },
 
       referrers: (subject, signal) =>

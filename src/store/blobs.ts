@@ -19,10 +19,12 @@ import {
 } from './blob-rows.ts'
 import type { BlobWriter, Written } from './blob-writer.ts'
 import { cachedKey, cachedRow } from './cached.ts'
+import { fileDag } from './dag.ts'
 import { makeFolder, NoRoomError, syncFolder } from './files.ts'
 import type { IndexWrite, WriteRows } from './index-db.ts'
 import { encodeLeaf, leafKey } from './leaves.ts'
 import type { Locks } from './locks.ts'
+import type { Privates } from './privates.ts'
 import { recordKey } from './records.ts'
 import type { Uses } from './uses.ts'
 
@@ -50,7 +52,7 @@ export interface Blobs {
    * Makes bytes of at most {@link INLINE_LIMIT}, whose digest is `digest`, a blob for whoever writes its rows
    * in one step with something else.
    */
-  stage(bytes: Uint8Array, digest: Digest): Promise<Staged>
+  stage(bytes: Uint8Array, digest: Digest, also?: { isPrivate?: boolean }): Promise<Staged>
   /**
    * Ends a body and keeps it if its digest is `expected`. `notes` are records that become durable in the
    * same step, so that a blob and what it was received for cost one sync; `onVerified` is called as soon as
@@ -66,6 +68,8 @@ export interface Blobs {
       onVerified?: () => void
       /** It comes from elsewhere to be read here, and may go again when room is needed; it wasn't pushed. */
       cached?: boolean
+      /** Peers may not have it, unless they could before: see {@link Privates}. */
+      isPrivate?: boolean
     }
   ): Promise<BlobInfo>
   /** Rows that make blobs of the store pushed ones, if they were cached; for whoever writes them with something else. */
@@ -93,9 +97,10 @@ export function createBlobs(options: {
   write: WriteRows
   reader: BlobReader
   locks: Locks
+  privates: Pick<Privates, 'rows' | 'revealed'>
   folder: string
 }): Blobs & Pick<BlobRows, 'forget'> {
-  const { rows, uses, write, reader, locks, folder } = options
+  const { rows, uses, write, reader, locks, privates, folder } = options
   const listeners: ((blob: BlobInfo) => void)[] = []
   /** The rows of a blob that is pushed though it is here already: it was pushed now, whatever it was before. */
   const pushedAgain = (found: BlobRow): IndexWrite[] => [
@@ -108,14 +113,19 @@ export function createBlobs(options: {
     body: Written,
     expected: Digest,
     notes: readonly [key: string, value: Uint8Array][],
-    cached: boolean
+    { cached, isPrivate }: { cached: boolean; isPrivate: boolean }
   ): Promise<BlobInfo> {
     const sha256 = Buffer.from(body.sha256).toString('hex')
     const extra = body.foreign.map((leaf) => put(leafKey(leaf.multihash, body.sha256), encodeLeaf(leaf)))
     if (expected.startsWith('sha512:')) extra.push(aliasRow(expected, body.sha256))
     for (const [key, value] of notes) extra.push(put(recordKey(key), value))
 
+    // what has come by another way as well, anybody may have
+    if (!isPrivate) extra.push(...privates.revealed(body.sha256))
+
     const existing = await rows.find(`sha256:${sha256}`)
+    if (isPrivate && existing === undefined)
+      extra.push(...privates.rows(body.sha256, fileDag(body.leaves, body.size).nodes))
     if (existing !== undefined && (await reader.intact(existing))) {
       await writer.abort()
       if (!cached) extra.push(...pushedAgain(existing))
@@ -191,28 +201,32 @@ export function createBlobs(options: {
       return Buffer.concat(chunks)
     },
 
-    async stage(bytes, digest) {
+    async stage(bytes, digest, { isPrivate = false } = {}) {
       if (bytes.length > INLINE_LIMIT) throw new RangeError(`at most ${INLINE_LIMIT} bytes can be staged`)
       const existing = await rows.find(digest)
       if (existing !== undefined && (await reader.intact(existing)))
-        return { info: infoOf(existing), rows: pushedAgain(existing) }
+        return {
+          info: infoOf(existing),
+          rows: [...pushedAgain(existing), ...(isPrivate ? [] : privates.revealed(sha256Of(existing.digest)))]
+        }
       const sha256 = createHash('sha256').update(bytes).digest()
       // a manifest by its sha512 may be here by its sha256
       await uses.expect([`sha256:${sha256.toString('hex')}`])
       const alias = digest.startsWith('sha512:') ? [aliasRow(digest, sha256)] : []
       return rowsOfBlob({ size: bytes.length, sha256, leaves: [sha256] }, bytes, [
         ...alias,
+        ...(isPrivate ? privates.rows(sha256, []) : privates.revealed(sha256)),
         { type: 'del', key: cachedKey(sha256) }
       ])
     },
 
-    commit(writer, expected, { notes = [], onVerified, cached = false } = {}) {
+    commit(writer, expected, { notes = [], onVerified, cached = false, isPrivate = false } = {}) {
       return uses.during(async () => {
         const body = await writer.finish(expected)
         onVerified?.()
         // not while it is being set aside as damaged
         const info = await locks.run(digestOfSha256(body.sha256), () =>
-          keep(writer, body, expected, notes, cached)
+          keep(writer, body, expected, notes, { cached, isPrivate })
         )
         if (cached) for (const listener of listeners) listener(info)
         return info

@@ -23,9 +23,10 @@ export type IndexWrite =
  * l <multihash> <sha256>  a leaf: where in that blob's file its bytes are
  * r <utf-8 key>           a record
  * o <multihash>           a mark: the block belongs to a tree of our own (see marks.ts)
+ * p <multihash>           the sha256 of the private blob that the block is, or leads to (see privates.ts)
  * ```
  */
-export type RowKind = 'b' | 'c' | 'd' | 'k' | 'l' | 'o' | 'r'
+export type RowKind = 'b' | 'c' | 'd' | 'k' | 'l' | 'o' | 'p' | 'r'
 
 /** A row's key. */
 export function rowKey(kind: RowKind, ...parts: readonly Uint8Array[]): Uint8Array {

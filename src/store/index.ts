@@ -18,6 +18,7 @@ import { createLeafHashes } from './leaf-hashes.ts'
 import { createLocks } from './locks.ts'
 import { createMarks, type Marks } from './marks.ts'
 import { createPeek, type Peek } from './peek.ts'
+import { openPrivates, type Privates } from './privates.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { createRecords, type Records } from './records.ts'
 import { createRowWatch } from './row-watch.ts'
@@ -38,6 +39,7 @@ export type { IndexWrite } from './index-db.ts'
 export type { CheckOptions, Integrity, Verdict } from './integrity.ts'
 export type { Mark, Marks } from './marks.ts'
 export type { Peek } from './peek.ts'
+export type { Privates } from './privates.ts'
 export type { Quarantine, SetAside } from './quarantine.ts'
 export { type Records, recordRow } from './records.ts'
 export type { BlobOutcome, BlobPlan, RowOutcome, Sweep, Sweeper, SweptBlob } from './sweep.ts'
@@ -80,6 +82,8 @@ export interface Store {
   /** Has reads tell `listener` of damage that they meet, perhaps more than once. */
   onDamage(listener: OnDamage): void
   readonly marks: Marks
+  /** What peers may not have. */
+  readonly privates: Privates
   /** Who relies on what right now. */
   readonly uses: Uses
   /** Looks that are no use. */
@@ -153,12 +157,15 @@ export async function openStore(options: {
   const files = createCheckedFiles({ hashes, ageMs: options.checkAgeMs ?? CHECK_AGE_MS, onDamage })
   const reader = createBlobReader({ db, files, folder: blobFolder, onDamage })
   const locks = createLocks()
+  const peek = createPeek({ db, folder: blobFolder })
+  const privates = await openPrivates(db, peek)
   const blobs = createBlobs({
     rows: createBlobRows(db, uses),
     uses,
     write,
     reader,
     locks,
+    privates,
     folder: blobFolder
   })
   const records = createRecords(db, write)
@@ -185,7 +192,8 @@ export async function openStore(options: {
     onDamage: (listener) => void damaged.push(listener),
     marks: createMarks(db, write),
     uses,
-    peek: createPeek({ db, folder: blobFolder }),
+    peek,
+    privates,
     sweeper: createSweeper({ db, uses, watch, write, blobs, folder: blobFolder, log: options.log }),
     datastore,
     incoming: {

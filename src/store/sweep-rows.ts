@@ -130,6 +130,7 @@ export async function sweepRows(parts: SweepParts, startedAt: number, plan: RowP
   // What goes together with a blob's own row was counted with it.
   await sweep('c', (key) => alive.has(key.subarray(1)) || plan.gone.has(key.subarray(1)))
   await sweep('d', (_, sha256) => alive.has(sha256))
+  await sweep('p', (_, sha256) => alive.has(sha256))
   await sweep(
     'k',
     (key) => {

@@ -6,7 +6,8 @@ import { DEFAULT_DOMAIN, looksLikeDomain, parseRepository, type RepositoryName }
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
 import { createDispatchers } from './dispatch.ts'
-import { createMirror, type Mirror } from './mirror.ts'
+import { createMirror } from './mirror.ts'
+import { createPrivacy, type Login } from './privacy.ts'
 import { createTokens } from './tokens.ts'
 import { createUpstream, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
@@ -14,7 +15,7 @@ import { createWire, type Wire } from './wire.ts'
 export type { MirrorCheck } from './check.ts'
 export { asRefusal, type Fault, UpstreamError } from './failure.ts'
 export { createShared } from './shared.ts'
-export type { MirrorStatus, Upstream, UpstreamManifest } from './upstream.ts'
+export type { MirrorStatus, ResolvedTag, Upstream, UpstreamManifest } from './upstream.ts'
 
 /** What upstreams are made from; times in milliseconds. */
 export interface UpstreamsOptions {
@@ -96,11 +97,16 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     })
     wires.push(wire)
     const own = setting.auth === undefined ? common : createCredentials(setting.auth)
+    const logins = urls.map((url) => loginAt(url, own, standard))
     const upstream = createUpstream({
       domain,
       wire,
       probe: { ...(standard?.probe ?? NOBODYS), mayLack: true },
-      mirrors: urls.map((url) => mirrorAt(url, wire, own, standard)),
+      mirrors: urls.map((url, i) => {
+        const tokens = createTokens({ wire, home: url, credential: logins[i] as Login })
+        return createMirror({ url, wire, tokens })
+      }),
+      isPrivate: setting.peers === undefined ? createPrivacy(logins) : async () => !setting.peers,
       policy: {
         local: setting.local ?? true,
         // none of the well-known ones publishes a tree, and a name that doesn't exist costs DNS a round trip
@@ -160,21 +166,12 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
   }
 }
 
-function mirrorAt(
-  url: URL,
-  wire: Wire,
-  credentials: Credentials | undefined,
-  known: KnownRegistry | undefined
-): Mirror {
+/** The credentials for one of an upstream's servers. */
+function loginAt(url: URL, credentials: Credentials | undefined, known: KnownRegistry | undefined): Login {
   // what is filed for the domain is for its own server, not for a mirror that somebody else runs
   const own = known !== undefined && new URL(known.url).host === url.host
   const names = [url.host, `https://${url.host}`, ...(own ? known.loginNames : [])]
-  const tokens = createTokens({
-    wire,
-    home: url,
-    credential: async (signal) => credentials?.find(names, signal)
-  })
-  return createMirror({ url, wire, tokens })
+  return async (signal) => credentials?.find(names, signal)
 }
 
 function certificates(file: string): string {

@@ -20,6 +20,15 @@ export interface UpstreamManifest {
   readonly etag: string | undefined
 }
 
+/** A manifest of another registry that isn't here yet, as a HEAD describes it. */
+export interface ResolvedTag {
+  readonly digest: Digest
+  readonly mediaType: string | undefined
+  /** In bytes. */
+  readonly size: number | undefined
+  readonly etag: string | undefined
+}
+
 /** How a domain's upstream is used; times in milliseconds. */
 export interface UpstreamPolicy {
   /** Whether the domain's local tree, and the one that it publishes, are looked into before it. */
@@ -57,6 +66,14 @@ export interface Upstream {
     seen: { digest: Digest; etag: string | undefined },
     signal: AbortSignal
   ): Promise<boolean>
+  /**
+   * What a tag stands for, without fetching it; `undefined` where the registry doesn't say it in a HEAD.
+   *
+   * @throws {UpstreamError}; the signal's reason
+   */
+  resolve(repository: string, tag: string, signal: AbortSignal): Promise<ResolvedTag | undefined>
+  /** Whether its content is kept from peers. @throws the signal's reason */
+  isPrivate(signal: AbortSignal): Promise<boolean>
   /** A blob, for a transfer. Nothing is asked before it is read. */
   blob(repository: string, digest: Digest, size: number | undefined): Origin
   /** All tags, in the order in which it lists them, whatever that is. @throws {UpstreamError} */
@@ -85,6 +102,7 @@ export function createUpstream(options: {
   domain: string
   policy: UpstreamPolicy
   mirrors: readonly Mirror[]
+  isPrivate: Upstream['isPrivate']
   wire: Wire
   /** What {@link Upstream.check} asks for without an image. */
   probe: Checked
@@ -151,6 +169,7 @@ export function createUpstream(options: {
   return {
     domain,
     policy,
+    isPrivate: options.isPrivate,
     async manifest(repository, reference, signal) {
       offline()
       return ask(signal, { patient: true }, (mirror) => fetchManifest(mirror, repository, reference, signal))
@@ -170,6 +189,32 @@ export function createUpstream(options: {
         if (reply.status === 304) return true
         if (said !== undefined) return said === digest
         return etag !== undefined && reply.headers.etag === etag
+      })
+    },
+
+    async resolve(repository, tag, signal) {
+      offline()
+      return ask(signal, { patient: true }, async (mirror) => {
+        const path = `manifests/${tag}`
+        const reply = await mirror.ask({
+          method: 'HEAD',
+          repository,
+          path,
+          headers: { accept: ACCEPT },
+          signal
+        })
+        reply.body.resume()
+        const { headers } = reply
+        const digest = headers['docker-content-digest']
+        if (typeof digest !== 'string' || !isDigest(digest)) return undefined
+        const type = bareType(headers['content-type'])
+        const size = Number(headers['content-length'] ?? Number.NaN)
+        return {
+          digest,
+          mediaType: UNTYPED.has(type) ? undefined : type,
+          size: Number.isSafeInteger(size) ? size : undefined,
+          etag: headers.etag
+        }
       })
     },
 

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDiscovery } from '../../src/discovery/index.ts'
 import { createApp } from '../../src/http/app.ts'
-import { listen } from '../../src/http/server.ts'
-import { createIpfs } from '../../src/ipfs/index.ts'
+import { listen, peerServer } from '../../src/http/server.ts'
+import { createTrustlessApp } from '../../src/http/trustless.ts'
+import { createIpfs, createOffer, type Ipfs, type SeedPolicy } from '../../src/ipfs/index.ts'
 import { QUIET } from '../../src/ipfs/libp2p.ts'
 import { createLog } from '../../src/log.ts'
 import {
@@ -36,6 +37,10 @@ export interface RegistryServerOptions {
   collect?: Partial<CollectSettings>
   /** Other registries that are pulled through. */
   upstreams?: Upstreams
+  /** Multiaddrs of peers that are asked for what no name leads to. */
+  peers?: readonly string[]
+  /** What peers get over HTTP on libp2p streams; nothing is served so unless given. */
+  seed?: SeedPolicy
   /** Name servers that a doctor asks instead. */
   doctorServers?: readonly string[]
   /** What a doctor may dial; anything unless given. */
@@ -50,6 +55,7 @@ export interface RegistryServer {
   readonly folder: string
   readonly registry: Registry
   readonly store: Store
+  readonly ipfs: Ipfs
   readonly dns: DnsServer
   /** Multiaddrs for `ipfsnode=`. */
   addresses(): string[]
@@ -81,6 +87,9 @@ export async function startRegistryServer(given: RegistryServerOptions = {}): Pr
     get store() {
       return current.store
     },
+    get ipfs() {
+      return current.ipfs
+    },
     addresses: () => current.addresses(),
     async publish(domain, where = dns) {
       const root = String(await current.registry.root(domain))
@@ -111,7 +120,10 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     ...(free && { free: async () => free() })
   })
   stack.defer(() => store.close())
+  const offer = createOffer({ policy: options.seed ?? 'all', store, log })
+  stack.defer(() => offer.stop())
   const ipfs = await createIpfs({
+    offer,
     blockstore: store.blocks,
     datastore: store.datastore,
     records: store.records,
@@ -120,7 +132,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     routing: 'none',
     allowDial: 'any',
     log,
-    timeouts: { dialMs: 5000, blockMs: 5000, idleMs: 5000 }
+    timeouts: { dialMs: 5000, blockMs: 5000, idleMs: 5000, answerMs: 3000 }
   })
   stack.defer(() => ipfs.stop())
   const discovery = createDiscovery({
@@ -132,12 +144,13 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   stack.defer(() => discovery.stop())
   const registry = createRegistry({
     ...(options.upstreams && { upstreams: options.upstreams }),
+    offer,
     store,
     ipfs,
     discovery,
     settings: {
       pushBase: 'published',
-      peers: [],
+      peers: options.peers ?? [],
       ...(options.limits && { limits: options.limits }),
       collect: {
         keepRoots: 5,
@@ -176,6 +189,8 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   })
   stack.defer(() => registry.stop())
   const stopping = new AbortController()
+  if (options.seed !== undefined)
+    await ipfs.serveHttp(peerServer(createTrustlessApp({ content: registry.content, log }), { idleMs, log }))
   const app = createApp({
     registry,
     log,
@@ -190,6 +205,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     port: listening.port,
     registry,
     store,
+    ipfs,
     addresses: () => ipfs.addresses(),
     stop: () => stack.disposeAsync()
   }

@@ -1,0 +1,61 @@
+import type { Readable } from 'node:stream'
+import type { Transfers, Wanted } from '../ipfs/transfer.ts'
+import type { Log } from '../log.ts'
+import { RegistryError } from '../oci/errors.ts'
+import type { RepositoryName } from '../oci/reference.ts'
+import type { ByteRange } from '../store/index.ts'
+import { begun } from './begun.ts'
+import type { BlobContent } from './pull.ts'
+import { timed } from './timings.ts'
+
+/**
+ * Blobs up to this many bytes that only a peer says it has, one that was never right before, are given to clients once
+ * they are proven, and not as they come: what a client has got it cannot unread.
+ */
+const PROVEN_FIRST = 64 * 1024 * 1024
+
+/** Makes what gives clients the blobs that transfers bring. */
+export function createArriving(options: {
+  transfers: Pick<Transfers, 'open' | 'size'>
+  /** Told of bytes that came from peers, and for which repository. */
+  received: (name: RepositoryName, bytes: number) => void
+  log: Log
+}): (wanted: Wanted, name: RepositoryName, signal: AbortSignal) => Promise<BlobContent> {
+  const { transfers, log } = options
+
+  async function open(wanted: Wanted, range: ByteRange | undefined, signal: AbortSignal): Promise<Readable> {
+    const transfer = await transfers.open(wanted, signal)
+    const claim = wanted.cid === undefined ? undefined : wanted.claim
+    if (claim !== undefined && !claim.proven && transfer.size <= PROVEN_FIRST) await transfer.done(signal)
+    return begun(transfer.read(range), signal)
+  }
+
+  return async function arriving(wanted, name, signal) {
+    const { digest, origin, kept } = wanted
+    const size = wanted.size ?? (await timed(signal, 'fetch', () => transfers.size(wanted, signal)))
+    const received = (bytes: number) => options.received(name, bytes)
+
+    /** Where peers turn out not to have what they say, it is had from the origin alone. */
+    async function have<T>(how: (wanted: Wanted) => Promise<T>): Promise<T> {
+      try {
+        return await how({ ...wanted, received })
+      } catch (error) {
+        signal.throwIfAborted()
+        const claimed = wanted.cid !== undefined && wanted.claim !== undefined
+        if (!claimed || origin === undefined || !(error instanceof RegistryError)) throw error
+        log.info(
+          { digest, from: origin.what, cause: error.message },
+          'peers were wrong, so the origin is asked'
+        )
+        return how({ digest, size, origin, ...(kept && { kept }) })
+      }
+    }
+
+    return {
+      digest,
+      size,
+      open: (range) => timed(signal, 'fetch', () => have((one) => open(one, range, signal))),
+      bring: (within) => have(async (one) => (await transfers.open(one, signal)).done(within))
+    }
+  }
+}
