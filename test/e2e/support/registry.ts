@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Daemon, freePort, spawnDaemon } from './daemon.ts'
+import { type Host, on } from './netns.ts'
 import { run } from './process.ts'
 
 /** What {@link startRegistry} starts. */
@@ -15,13 +16,15 @@ export interface RegistryOptions {
   user?: { name: string; password: string }
   /** Be a pull-through cache of the registry with this URL. */
   proxy?: string
+  /** The machine to run on; this one, on 127.0.0.1, unless told. */
+  on?: Host
   signal?: AbortSignal
 }
 
 /** A registry that runs. */
 export interface Registry {
   readonly port: number
-  /** `127.0.0.1:<port>`, as an image's name begins. */
+  /** `127.0.0.1:<port>`, or that of its machine, as an image's name begins. */
   readonly host: string
   readonly url: string
   readonly storage: string
@@ -29,12 +32,13 @@ export interface Registry {
   stop(): Promise<void>
 }
 
-/** Starts docker-registry on 127.0.0.1 over a storage folder, with deleting allowed. */
+/** Starts docker-registry over a storage folder, with deleting allowed. */
 export async function startRegistry(options: RegistryOptions): Promise<Registry> {
   const { dir, signal } = options
   const storage = options.storage ?? join(dir, 'storage')
   const port = options.port ?? (await freePort())
-  const host = `127.0.0.1:${port}`
+  const host = `${options.on?.ip ?? '127.0.0.1'}:${port}`
+  const prefix = options.on === undefined ? [] : on(options.on)
   await mkdir(dir, { recursive: true })
   await mkdir(storage, { recursive: true })
   const config: Record<string, unknown> = {
@@ -61,13 +65,19 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   await writeFile(join(dir, 'registry.yml'), JSON.stringify(config, undefined, 2))
 
   const url = `http://${host}`
+  const [command, ...args] = [...prefix, 'docker-registry', 'serve', join(dir, 'registry.yml')]
   const daemon = await spawnDaemon({
     name: 'registry',
-    command: 'docker-registry',
-    args: ['serve', join(dir, 'registry.yml')],
+    command,
+    args,
     dir,
     signal,
-    ready: async (within) => [200, 401].includes((await fetch(`${url}/v2/`, { signal: within })).status)
+    ready: async (within) => {
+      if (options.on === undefined)
+        return [200, 401].includes((await fetch(`${url}/v2/`, { signal: within })).status)
+      const [program, ...words] = [...prefix, 'curl', '-so', '/dev/null', '-w', '%{http_code}', `${url}/v2/`]
+      return ['200', '401'].includes((await run(program, words, { signal: within })).stdout)
+    }
   })
   return { port, host, url, storage, daemon, stop: () => daemon.stop() }
 }
