@@ -208,6 +208,8 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
     leaves: fetching.leaves,
     stat: fetching.stat,
 
+    timeouts,
+
     health: () => health.list(),
 
     probe: createProbe({

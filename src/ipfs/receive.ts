@@ -6,6 +6,7 @@ import { LEAF_SIZE } from '../store/dag.ts'
 import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
 import { type Lent, lend } from './lend.ts'
 import type { Mapping } from './mappings.ts'
+import { createPatience } from './patience.ts'
 import type { Ipfs, Leaf, PeerId } from './types.ts'
 
 /**
@@ -109,7 +110,10 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
     peers: readonly PeerId[]
   ): Promise<void> {
     const { wanted, writer, size, signal } = reception
-    for await (const leaf of ipfs.leaves(cid, { from: writer.size, size, peers, signal })) {
+    const patience = wanted.origin && createPatience(ipfs.timeouts.blockMs, signal)
+    const end = patience?.signal ?? signal
+    const leaves = ipfs.leaves(cid, { from: writer.size, size, peers, signal: end })
+    for await (const leaf of patience?.watch(leaves) ?? leaves) {
       // The first leaf after a resume can begin before the place where the file ended.
       const skip = writer.size - leaf.offset
       if (leaf.offset + leaf.data.length > size)

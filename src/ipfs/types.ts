@@ -148,6 +148,9 @@ export interface Ipfs {
   /** An agent for `node:http` requests over such streams to `peer`. */
   httpAgentFor(peer: PeerId): Agent
 
+  /** The deadlines that it keeps. */
+  readonly timeouts: Timeouts
+
   /** How the sources used lately have behaved: peers by their ids, gateways by their addresses too. */
   health(): readonly Health[]
 

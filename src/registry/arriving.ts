@@ -19,6 +19,8 @@ export function createArriving(options: {
   transfers: Pick<Transfers, 'open' | 'size'>
   /** Told of bytes that came from peers, and for which repository. */
   received: (name: RepositoryName, bytes: number) => void
+  /** How long a client waits for the proof at most, in milliseconds: then it gets what comes. */
+  proofMs: number
   log: Log
 }): (wanted: Wanted, name: RepositoryName, signal: AbortSignal) => Promise<BlobContent> {
   const { transfers, log } = options
@@ -26,7 +28,12 @@ export function createArriving(options: {
   async function open(wanted: Wanted, range: ByteRange | undefined, signal: AbortSignal): Promise<Readable> {
     const transfer = await transfers.open(wanted, signal)
     const claim = wanted.cid === undefined ? undefined : wanted.claim
-    if (claim !== undefined && !claim.proven && transfer.size <= PROVEN_FIRST) await transfer.done(signal)
+    if (claim !== undefined && !claim.proven && transfer.size <= PROVEN_FIRST) {
+      const late = AbortSignal.timeout(options.proofMs)
+      await transfer.done(AbortSignal.any([signal, late])).catch((error: unknown) => {
+        if (signal.aborted || !late.aborted) throw error
+      })
+    }
     return begun(transfer.read(range), signal)
   }
 

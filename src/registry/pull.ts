@@ -86,6 +86,7 @@ export function createPull(options: {
   const arriving = createArriving({
     transfers,
     received: options.received ?? (() => undefined),
+    proofMs: ipfs.timeouts.blockMs,
     log: options.log
   })
   /** By root, repository and digest: the same bytes may have been pushed as one thing here and as another there. */

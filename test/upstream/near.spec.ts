@@ -11,7 +11,7 @@ import type { CID } from 'multiformats/cid'
 import type { UpstreamSetting } from '../../src/config-values.ts'
 import { MAPPINGS_PATH } from '../../src/ipfs/mappings.ts'
 import { createUpstreams, type Upstreams } from '../../src/upstream/index.ts'
-import { type TestGateway, testGateway } from '../support/ipfs-gateway.ts'
+import { carFrame, type TestGateway, testGateway } from '../support/ipfs-gateway.ts'
 import { addFile, startNode, stopNodes, type TestNode } from '../support/ipfs-nodes.ts'
 import { digestOf, manifest, OCI_CONFIG, OCI_LAYER, ociClient } from '../support/oci-client.ts'
 import {
@@ -130,6 +130,19 @@ describe('images of other registries that a peer has', function () {
       assert.equal(lines.filter((line) => line.startsWith('GET')).length, 3, seed + lines.join())
       assert.ok(await kept(second, made.layers[0] as string))
     }
+  })
+
+  it('are told of to the network, but not the trees that name them', async () => {
+    await open()
+    const made = there.image('a/b', '1', [randomBytes(2 * MiB)])
+    const first = await gateway()
+    await pull(first)
+    await ociClient(first).image('ships.example/app', '1')
+    const told: string[] = []
+    for await (const cid of first.registry.seeding.all(new AbortController().signal)) told.push(String(cid))
+    assert.ok(told.includes(String((await kept(first, made.layers[0] as string))?.cid)))
+    assert.ok(told.includes(String(await first.registry.root('ships.example'))))
+    assert.ok(!told.includes(String(await first.registry.root('up.example'))))
   })
 
   it('of a repository that is not known to have a digest, none is had from peers', async () => {
@@ -297,6 +310,30 @@ describe('images of other registries that a peer has', function () {
       const ranges = there.headers.flatMap(({ range }) => range ?? [])
       assert.equal(ranges.length, 1)
       assert.match(ranges[0] as string, /^bytes=[1-9]\d*-$/)
+    })
+
+    it('that sends it byte by byte: the upstream sends what is missing', async () => {
+      await open()
+      const layer = randomBytes(4 * MiB)
+      there.image('a/b', '1', [layer])
+      const claims = new Map<string, { cid: CID; size: number }>()
+      await peer(claiming(claims))
+      claims.set(digestOf(layer), { cid: await addFile(bad.store, layer), size: layer.length })
+      // fast enough not to count as silent, and over bitswap as slow
+      bad.store.serving = () => new Promise(() => undefined)
+      files.sending = async (index, answer) => {
+        if (index < 2) return undefined
+        const leaf = layer.subarray(MiB, 2 * MiB)
+        const frame = carFrame(await addFile(new MemoryBlockstore(), leaf), leaf)
+        for (let at = 0; !answer.destroyed && at < frame.length; at += 200) {
+          answer.write(frame.subarray(at, at + 200))
+          await sleep(100)
+        }
+        return null
+      }
+      const server = await after(bad.ipfs)
+      await pull(server)
+      assert.match(there.headers.flatMap(({ range }) => range ?? []).join(), /^bytes=\d+-$/)
     })
 
     for (const [what, says] of [
