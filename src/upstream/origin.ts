@@ -71,6 +71,9 @@ export function createOrigin(options: OriginOptions): Origin {
     if (status === 206 && Number(range?.[1]) !== at) throw wrong('sends another range than was asked for')
     const start = status === 206 ? at : 0
     const length = headers['content-length']
+    // a page that says how long it is, is refused for that
+    if (length === undefined && /^text\/html\b/i.test(headers['content-type'] ?? ''))
+      throw wrong(`sends a page (text/html) instead of ${digest}`)
     if (length !== undefined && start + Number(length) !== whole)
       throw wrong(`says that ${digest} has ${start + Number(length)} bytes, but it has ${whole}`)
     return start
@@ -87,6 +90,7 @@ export function createOrigin(options: OriginOptions): Origin {
       let fruitless = 0
       for (let breaks = 0; at < whole; breaks++) {
         let mirror: Mirror | undefined
+        let answered = false
         try {
           const { reply, start } = await ask(signal, { patient: true }, async (one) => {
             mirror = one
@@ -95,6 +99,7 @@ export function createOrigin(options: OriginOptions): Origin {
             const answer = await one.ask({ method: 'GET', repository, path, headers, signal })
             return { reply: answer, start: startOf(answer, at, whole) }
           })
+          answered = true
           if (mirror !== undefined) from.add(mirror)
           let skip = at - start
           for await (const chunk of wire.chunks(reply)) {
@@ -108,6 +113,8 @@ export function createOrigin(options: OriginOptions): Origin {
         } catch (error) {
           signal.throwIfAborted()
           const broken = error instanceof UpstreamError && error.fault === 'down' && mirror !== undefined
+          // who doesn't even begin was asked often enough; who has begun may be starting again
+          if (!answered && at === begin) throw asRefusal(error, 'BLOB_UNKNOWN')
           if (at - gained >= GAIN) fruitless = 0
           gained = at
           fruitless += broken && error.silent ? SILENT : 1
