@@ -14,6 +14,8 @@ export interface RegistryOptions {
   port?: number
   /** Ask for this user and password (HTTP Basic). */
   user?: { name: string; password: string }
+  /** Ask for tokens of this service, by the keys of docker-registry's `auth: token`. */
+  tokens?: { realm: string; service: string; issuer: string; rootcertbundle: string }
   /** Be a pull-through cache of the registry with this URL. */
   proxy?: string
   /** The machine to run on; this one, on 127.0.0.1, unless told. */
@@ -61,6 +63,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
     await writeFile(path, stdout)
     config.auth = { htpasswd: { realm: 'registry', path } }
   }
+  if (options.tokens !== undefined) config.auth = { token: options.tokens }
   // YAML contains JSON.
   await writeFile(join(dir, 'registry.yml'), JSON.stringify(config, undefined, 2))
 

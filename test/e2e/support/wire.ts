@@ -86,7 +86,8 @@ export function repository(url: string, name: string) {
     /** Pushes a blob in one piece, and returns its digest. */
     async putBlob(bytes: Uint8Array): Promise<string> {
       const digest = await digestOf(bytes)
-      const location = `${await begin()}?digest=${encodeURIComponent(digest)}`
+      const location = new URL(await begin())
+      location.searchParams.set('digest', digest) // docker-registry's has a query of its own
       await expectStatus(await fetch(location, { method: 'PUT', body: bytes as unknown as Blob }), 201)
       return digest
     },
