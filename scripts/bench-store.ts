@@ -21,12 +21,10 @@ import { type Image, makeImage } from '../test/e2e/support/images.ts'
 import { available, run, tempDir } from '../test/e2e/support/process.ts'
 import { startRegistry } from '../test/e2e/support/registry.ts'
 import { randomBytes } from '../test/e2e/support/tar.ts'
+import { flag, median, option, timed, verdict } from './bench-measure.ts'
 import { growth } from './bench-store-growth.ts'
 import { memory } from './bench-store-memory.ts'
 
-const option = (name: string, otherwise: string) =>
-  process.argv.find((each) => each.startsWith(`--${name}=`))?.slice(name.length + 3) ?? otherwise
-const flag = (name: string) => process.argv.includes(`--${name}`)
 const ONLY = option('only', 'transfer,growth,memory').split(',')
 const ROUNDS = Number(option('rounds', '5'))
 const SIZE = Number(option('mb', '220')) * 1e6
@@ -46,14 +44,6 @@ interface Side {
 
 const temp = tempDir('bench')
 const running: { stop(): Promise<void> }[] = []
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  await run('sync', [])
-  const begun = performance.now()
-  await work()
-  return (performance.now() - begun) / 1000
-}
 
 /** Pushes a file by curl, as one PUT or (of unknown length, as docker does) one PATCH. */
 async function curlPush(side: Side, file: string, digest: string, way: 'PUT' | 'PATCH'): Promise<number> {
@@ -144,7 +134,7 @@ async function transfer(): Promise<void> {
     })
   }
   console.log(`${SIZE / 1e6} MB, medians of ${ROUNDS}, alternating; MB/s\n`)
-  console.log(`${''.padEnd(24)}${sides.map(({ name }) => name.padStart(18)).join('')}   ratio  goal`)
+  console.log(`${''.padEnd(24)}${sides.map(({ name }) => name.padStart(18)).join('')}   ratio   goal`)
   for (const { name, goal, run: work } of works) {
     const seconds: number[][] = [[], []]
     for (let round = 0; round < ROUNDS; round++) {
@@ -154,9 +144,7 @@ async function transfer(): Promise<void> {
     const [ours, theirs] = seconds.map(median) as [number, number]
     const cells = [ours, theirs].map((each) => (SIZE / 1e6 / each).toFixed(0).padStart(18))
     const ratio = theirs / ours
-    console.log(
-      `${name.padEnd(24)}${cells.join('')}${ratio.toFixed(2).padStart(8)}${goal.toFixed(1).padStart(6)}${ratio >= goal ? '' : '  <- short of its goal'}`
-    )
+    console.log(`${name.padEnd(24)}${cells.join('')}${verdict(ratio, goal)}`)
   }
   for (const { path } of files) await rm(path)
 }

@@ -12,6 +12,8 @@ export interface RegistryOptions {
   /** The storage folder, `<dir>/storage` unless told: point it at any tree of Distribution's layout. */
   storage?: string
   port?: number
+  /** Where it listens; 127.0.0.1 unless told. */
+  address?: string
   /** Ask for this user and password (HTTP Basic). */
   user?: { name: string; password: string }
   /** Ask for tokens of this service, by the keys of docker-registry's `auth: token`. */
@@ -26,7 +28,7 @@ export interface RegistryOptions {
 /** A registry that runs. */
 export interface Registry {
   readonly port: number
-  /** `127.0.0.1:<port>`, or that of its machine, as an image's name begins. */
+  /** `127.0.0.1:<port>`, or its other address, as an image's name begins. */
   readonly host: string
   readonly url: string
   readonly storage: string
@@ -39,7 +41,7 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   const { dir, signal } = options
   const storage = options.storage ?? join(dir, 'storage')
   const port = options.port ?? (await freePort())
-  const host = `${options.on?.ip ?? '127.0.0.1'}:${port}`
+  const host = `${options.on?.ip ?? options.address ?? '127.0.0.1'}:${port}`
   const prefix = options.on === undefined ? [] : on(options.on)
   await mkdir(dir, { recursive: true })
   await mkdir(storage, { recursive: true })
