@@ -1,4 +1,5 @@
 /** What a client sees of a blob that may not come, and what a gateway keeps of it. */
+import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SeawayGateway } from './gateway.ts'
@@ -37,4 +38,12 @@ export async function readBlob(answer: Response, expected: Uint8Array): Promise<
 export async function isKept(gateway: SeawayGateway, digest: string): Promise<boolean> {
   const hex = digest.replace('sha256:', '')
   return (await readdir(join(gateway.data, 'blobs', hex.slice(0, 2)))).includes(hex)
+}
+
+/** Has all of the gateway's store read and checked: how many blobs there are. Throws when one is not what it should be. */
+export async function checkedBlobs(gateway: SeawayGateway): Promise<number> {
+  const { stdout } = await gateway.seaway(['verify', '--json', '--rate', 'none', '--restart'])
+  const report = JSON.parse(stdout) as { blobs: number; damaged: number; bad: number; rootless: string[] }
+  assert.deepEqual([report.damaged, report.bad, report.rootless], [0, 0, []])
+  return report.blobs
 }
