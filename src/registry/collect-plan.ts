@@ -41,6 +41,8 @@ export interface PlanOptions {
   readonly domain: string
   /** The published root that the tree began from. */
   readonly base: CID | undefined
+  /** Whether the domain has an upstream: images that came from there stay as long as they are whole in the cache. */
+  readonly pulledThrough: boolean
   /** What says which tags go; they all stay without. */
   readonly retention: Retention | undefined
   readonly signal: AbortSignal

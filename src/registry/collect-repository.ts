@@ -1,5 +1,5 @@
 import { type Digest, splitDigest } from '../oci/digest.ts'
-import { createHashSet, type HashSet } from '../store/index.ts'
+import { createHashSet, type HashSet, type Sweep } from '../store/index.ts'
 import type { TreeView } from '../tree/index.ts'
 import { togetherOnly } from './collect-groups.ts'
 import type { PlanOptions, PrunePlan } from './collect-plan.ts'
@@ -33,7 +33,7 @@ export interface Judging {
 export async function* planRepository(
   repository: string,
   { tree, mayBeNeeded, content }: Judging,
-  { sweep, graceMs, domain, retention, signal }: PlanOptions
+  { sweep, graceMs, domain, pulledThrough, retention, signal }: PlanOptions
 ): AsyncGenerator<Piece> {
   const { view } = tree
   const retired = (await retention?.choose(domain, view, repository, signal)) ?? []
@@ -99,6 +99,18 @@ export async function* planRepository(
     if (await mayBeNeeded((base) => base.hasManifest(repository, digest, signal))) queue.push(digest)
     await settle(content.needed)
   }
+  if (pulledThrough) {
+    // an index after its images, one of which it leads to
+    const whole = new Set<Digest>()
+    for await (const [digest, isWhole] of together([...open.keys()], (one) =>
+      isWholeInCache(sweep, open.get(one))
+    ))
+      if (isWhole) whole.add(digest)
+    for (const [digest, { children }] of open)
+      if (whole.has(digest) || children.some((child) => whole.has(child) || kept.has(child)))
+        queue.push(digest)
+    await settle(content.needed)
+  }
   for (const digest of open.keys()) {
     if (!kept.has(digest) && (await sweep.recent(digest, graceMs))) queue.push(digest)
     await settle(content.recent)
@@ -124,6 +136,18 @@ export async function* planRepository(
     else if (isRecent) content.recent.add(nameOf(digest))
     else yield { layers: [digest] }
   }
+}
+
+/** Whether all blobs of an image are here, and none was pushed: it can be pulled without its upstream. */
+async function isWholeInCache(
+  sweep: Pick<Sweep, 'blob' | 'cached'>,
+  { blobs = [] }: Partial<Named> = {}
+): Promise<boolean> {
+  for (const digest of blobs) {
+    const blob = await sweep.blob(digest)
+    if (blob === undefined || !(await sweep.cached(blob))) return false
+  }
+  return blobs.length > 0
 }
 
 /** How many things are looked up at once. */

@@ -46,7 +46,16 @@ export async function prune(
   let after: CID | undefined
   let changed = false
   try {
-    for await (const part of planPrune(root, { sweep, graceMs, domain, base, retention, signal })) {
+    const pulledThrough = parts.pulledThrough?.(domain) === true
+    for await (const part of planPrune(root, {
+      sweep,
+      graceMs,
+      domain,
+      base,
+      pulledThrough,
+      retention,
+      signal
+    })) {
       if (isEmpty(part)) onPart(part)
       else if (dryRun) {
         const preview = await previewChange(after ?? root, changeOf(domain, part), localBlocks(sweep), signal)

@@ -92,6 +92,29 @@ describe('an image that was pulled through in part', function () {
     await bed.pull('up.example/a/b', '1')
   })
 
+  it('stays by its digest while all of it is in the cache, whatever its tag is now', async () => {
+    const index = bed.there.index('a/b', 'many', [image])
+    await bed.pull('up.example/a/b', image.digest)
+    await bed.settled(second)
+    await bed.get(`up.example/a/b/manifests/many`)
+    const own = await bed.client.image('up.example/a/b', 'own')
+    bed.there.image('a/b', '1', ['moved'])
+    bed.there.image('a/b', 'many', ['moved too'])
+    await bed.restart({ ttlMs: 0 })
+    for (const tag of ['1', 'many']) await bed.get(`up.example/a/b/manifests/${tag}`)
+    await bed.client.expect(202, 'DELETE', '/v2/up.example/a/b/manifests/own')
+    bed.there.fault = down
+    await bed.restart()
+    await collect()
+    await bed.pull('up.example/a/b', image.digest)
+    assert.equal((await bed.get(`up.example/a/b/manifests/${index.digest}`)).status, 200)
+    assert.equal(await bed.has(own.digest), false, 'what was pushed here goes with its tag')
+    await bed.restart({ server: { collect: { cacheLimit: 1000, graceMs: 0 } } })
+    await collect()
+    await collect()
+    assert.equal(await bed.has(image.digest), false, 'and so it does when its layers have left')
+  })
+
   it('is had by others as far as it is here', async () => {
     const root = await bed.server.publish('up.example')
     const reader = await startRegistryServer({ dns: bed.server.dns })
