@@ -6,6 +6,7 @@ import type { Registry } from '../registry/index.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createClientMeter, repositoryIn } from './meter.ts'
+import { metricsRoutes } from './metrics.ts'
 import { nameRoutes } from './names.ts'
 import { createPullHandlers } from './pull.ts'
 import { createPushHandlers } from './push.ts'
@@ -34,6 +35,7 @@ export function registryRoutes(options: Pick<AppOptions, 'registry' | 'hosts' | 
   return [
     ...routeTable(createPullHandlers(registry, naming), createPushHandlers(registry, naming)),
     ...trustlessRoutes(registry.content, options.terms),
+    ...metricsRoutes(registry),
     ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns))
   ]
 }

@@ -29,8 +29,8 @@ export interface Registry {
   readonly push: Push & Removal
   readonly uploads: Uploads
   readonly lists: Lists
-  /** What else clients call domains and repositories that have an upstream; not there unless there are any. */
-  readonly names: Pick<Upstreams, 'domainOf' | 'canonical'> | undefined
+  /** The upstreams, and what else clients call domains and repositories that have one; not there unless there are any. */
+  readonly names: Pick<Upstreams, 'domainOf' | 'canonical' | 'all'> | undefined
   /** What the store has by CID, for peers. */
   readonly content: Content
   /** What the network is told of that. */

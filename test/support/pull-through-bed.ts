@@ -28,6 +28,8 @@ export interface PullThroughBed {
 export interface BedOptions {
   readonly setting?: Partial<UpstreamSetting>
   readonly ttlMs?: number
+  /** For an answer to begin, and for its silence. */
+  readonly timeoutMs?: number
   /** Where bare names are looked for that aren't here. */
   readonly standard?: string
   readonly server?: Omit<RegistryServerOptions, 'upstreams'>
@@ -36,7 +38,12 @@ export interface BedOptions {
 /** Starts it. */
 export async function startPullThrough(options: BedOptions = {}): Promise<PullThroughBed> {
   const there = await startUpstreamRegistry()
-  const make = ({ setting = {}, ttlMs = 3_600_000, standard = '' }: BedOptions): Upstreams =>
+  const make = ({
+    setting = {},
+    ttlMs = 3_600_000,
+    timeoutMs = 1500,
+    standard = ''
+  }: BedOptions): Upstreams =>
     createUpstreams({
       settings: new Map([
         ['up.example', { off: false, urls: [there.url], aliases: ['up.example:5000'], ...setting }],
@@ -45,7 +52,7 @@ export async function startPullThrough(options: BedOptions = {}): Promise<PullTh
       auth: '',
       standard,
       ttlMs,
-      timeoutMs: 1500,
+      timeoutMs,
       allowDial: 'any'
     })
   let upstreams = make(options)

@@ -77,6 +77,26 @@ describe('the doctor, of a domain that is pulled through', function () {
     assert.deepEqual([state, trouble?.cause, found.ok], ['warning', 'rate-limited', true])
   })
 
+  it('has numbers of it for Prometheus', async () => {
+    await bed.pull('docker.io/alpine', '3')
+    const url = `url="${bed.there.url}/"`
+    const text = async () => (await bed.client.expect(200, 'GET', '/metrics')).body.toString()
+    const well = await text()
+    assert.ok(well.includes(`seaway_upstream_up{domain="docker.io",${url}} 1\n`), well)
+    assert.ok(well.includes(`seaway_upstream_ratelimit_remaining{domain="docker.io",${url}} 99\n`), well)
+    bed.there.fault = (_, res) => {
+      const source = { 'docker-ratelimit-source': '192.0.2.1', 'ratelimit-limit': '100;w=21600' }
+      res.writeHead(429, { 'retry-after': '60', 'ratelimit-remaining': '0;w=21600', ...source }).end()
+      return true
+    }
+    await bed.get('docker.io/alpine/manifests/none', 429)
+    const busy = await text()
+    assert.ok(busy.includes(`seaway_upstream_up{domain="docker.io",${url}} 0\n`), busy)
+    const limited = `{domain="docker.io",${url},source="192.0.2.1"}`
+    assert.ok(busy.includes(`seaway_upstream_ratelimit_limit${limited} 100\n`), busy)
+    assert.ok(busy.includes(`seaway_upstream_ratelimit_remaining${limited} 0\n`), busy)
+  })
+
   it('shows what registries said last, of the gateway', async () => {
     await bed.pull('docker.io/alpine', '3')
     const well = stepOf(await examine({}), 'upstreams')

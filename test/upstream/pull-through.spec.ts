@@ -93,6 +93,7 @@ describe('pulling through', function () {
 
   it('sends each blob once to fifty clients at the same time', async () => {
     await start()
+    await bed.restart({ timeoutMs: 50_000, server: { pullTimeoutMs: 50_000, idleMs: 50_000 } })
     const bytes = randomBytes(4_000_000)
     const image = there.image('a/b', '1', [bytes])
     let waiting: (() => void) | undefined
