@@ -109,7 +109,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
       isPrivate: setting.peers === undefined ? createPrivacy(logins) : async () => !setting.peers,
       policy: {
         local: setting.local ?? true,
-        // none of the well-known ones publishes a tree, and a name that doesn't exist costs DNS a round trip
+        // none of the well-known ones publishes a tree, and whoever answers for DNS isn't to put images under their names
         published: setting.published ?? standard === undefined,
         offline: setting.offline ?? false,
         ttlMs: setting.ttl ?? options.ttlMs

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import type { Credential } from './credentials.ts'
-import { UpstreamError } from './failure.ts'
+import { retryAfterMs, UpstreamError } from './failure.ts'
 import { createShared } from './shared.ts'
 import type { Wire } from './wire.ts'
 
@@ -98,7 +98,8 @@ export function createTokens(options: {
         reply.status === 401 || reply.status === 403 ? 'denied' : reply.status === 429 ? 'busy' : 'down'
       throw new UpstreamError(
         fault,
-        `the token service of ${home.host} (${url.host}) answered ${reply.status}`
+        `the token service of ${home.host} (${url.host}) answered ${reply.status}`,
+        { retryAfterMs: retryAfterMs(reply.headers['retry-after']) }
       )
     }
     const { value, ms } = tokenIn(text, url)

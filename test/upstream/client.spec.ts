@@ -311,6 +311,18 @@ describe('an upstream', function () {
     })
   })
 
+  it('whose token service is asked too often is left alone as long as that says', async () => {
+    const there = await registry({ login: { kind: 'bearer' } })
+    there.fault = (req, res) => {
+      if (!req.url?.startsWith('/token')) return false
+      res.writeHead(429, { 'retry-after': '600' }).end()
+      return true
+    }
+    const upstream = upstreamOf({ urls: [there.url] })
+    for (let i = 0; i < 2; i++) await assert.rejects(upstream.manifest('a/b', '1', signal), fault('busy'))
+    assert.equal(there.count(/token/), 1)
+  })
+
   it('that is silent is given up after its time', async () => {
     const there = await registry()
     there.fault = () => true
