@@ -187,7 +187,7 @@ describe('doctor', function () {
     assert.equal(status, 0, stderr)
     assert.deepEqual(
       found.steps.map(({ step, state }) => `${step} ${state}`),
-      ['listening ok', 'data ok', 'servers ok', 'addresses warning', 'published ok'],
+      ['listening ok', 'data ok', 'servers ok', 'addresses warning', 'published ok', 'upstreams ok'],
       JSON.stringify(found)
     )
     assert.equal(stepOf(found, 'addresses').trouble?.cause, 'loopback-only')
