@@ -33,7 +33,7 @@ export function createAgain(options: {
             return `fetched again from ${domain}`
           }
           if (!(await view.hasBlob(name, digest, signal))) continue
-          const transfer = await transfers.open({ digest, origin: up.origin(digest) }, signal)
+          const transfer = await transfers.open(await up.again(digest, signal), signal)
           await transfer.done(signal)
           return `fetched again from ${domain}`
         } catch (error) {

@@ -43,6 +43,8 @@ export interface ThroughRepository {
   origin(digest: Digest, how?: { ask: boolean }): Origin
   /** A blob for a transfer: from peers who have it, where it may be theirs to give, and from the registry. */
   wanted(digest: Digest, known: KnownBlob, signal: AbortSignal): Promise<Wanted>
+  /** The same from the registry alone, which is asked how long it is: for what was here, and turned out damaged. */
+  again(digest: Digest, signal: AbortSignal): Promise<Wanted>
   /** A blob is in the store now, and the repository has it. */
   kept(digest: Digest): void
   /** What refers to a manifest. @throws {RegistryError} as {@link ThroughRepository.manifest} */
@@ -196,6 +198,11 @@ export function createThrough(options: {
     return {
       origin,
       kept,
+      again: async (digest, signal) => ({
+        digest,
+        origin: origin(digest, { ask: true }),
+        isPrivate: await upstream.isPrivate(signal)
+      }),
       wanted: createWanted({
         upstream,
         near,

@@ -107,6 +107,22 @@ describe('images of other registries that a peer has', function () {
       assert.equal(lines.filter((line) => line.startsWith('GET /v2/a/b/blobs')).length, 3)
     })
 
+    it('stays so when it was damaged, and comes again from the upstream', async () => {
+      const layer = randomBytes(2 * MiB + 1)
+      there.image('a/b', '1', [layer])
+      const first = await gateway({}, { auth })
+      await pull(first)
+      const digest = digestOf(layer) as `sha256:${string}`
+      const hex = digest.slice(7)
+      await writeFile(join(first.folder, 'blobs', hex.slice(0, 2), hex), randomBytes(layer.length))
+      const { signal } = new AbortController()
+      const before = there.sent
+      await first.registry.verification.run({ rate: undefined, restart: true }, signal, () => {})
+      assert.ok(there.sent - before >= layer.length)
+      assert.ok(await kept(first, digest))
+      assert.equal(await first.registry.content.mapped?.(digest), undefined)
+    })
+
     it('is given to peers where the operator says so', async () => {
       there.image('a/b', '1', [randomBytes(2 * MiB + 1)])
       const first = await gateway({}, { auth, peers: true })
