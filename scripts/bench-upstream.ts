@@ -92,7 +92,7 @@ async function compare(name: string, at: string, images: readonly Image[], publi
   const gateway = keep(
     await startGateway({
       dir: join(dir, 'seaway'),
-      env: { SEAWAY_UPSTREAMS: `up.example=http://${at}`, SEAWAY_UPSTREAM_TTL: '0s' }
+      env: { SEAWAY_UPSTREAMS: `up.example=http://${at}` }
     })
   )
   const cache = keep(await startRegistry({ dir: join(dir, 'cache'), proxy: `http://${at}` }))

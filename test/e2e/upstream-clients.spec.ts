@@ -31,11 +31,13 @@ describe('one gateway for every registry: docker, podman, buildah, containerd', 
   let one: SeawayGateway
 
   const diffIds = (name: string) => images.get(name)?.diffIds
-  /** Has `seaway setup` write the file of a client. */
-  async function setUp(client: string, file: string): Promise<string> {
+  /** Has `seaway setup` write the file of a client, and try an image as that asks for it. */
+  async function setUp(client: string, file: string, name: string): Promise<string> {
     await mkdir(dirname(file), { recursive: true })
-    const { stdout } = await one.seaway(['setup', client, '--write', '--file', file, '--at', one.host])
-    assert.match(stdout, new RegExp(`^${file} is written`))
+    const where = ['--file', file, '--at', one.host]
+    const { stdout } = await one.seaway(['setup', client, '--write', ...where, '--try', `${name}:1`])
+    assert.ok(stdout.startsWith(`${file} is written`), stdout)
+    assert.ok(stdout.includes(images.get(name)?.top.digest ?? ''), stdout)
     return file
   }
 
@@ -101,7 +103,7 @@ describe('one gateway for every registry: docker, podman, buildah, containerd', 
     let engine: DockerEngine
 
     before(async () => {
-      const file = await setUp('docker', folder('docker/daemon.json'))
+      const file = await setUp('docker', folder('docker/daemon.json'), HUB)
       const config = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown>
       engine = keep(await startDocker({ dir: folder('d'), config }))
     })
@@ -137,7 +139,8 @@ describe('one gateway for every registry: docker, podman, buildah, containerd', 
 
       before(async () => {
         client = await make({ dir: folder(make.name) })
-        await setUp('podman', folder(`${make.name}/.config/containers/registries.conf.d/50-seaway.conf`))
+        const conf = `${make.name}/.config/containers/registries.conf.d/50-seaway.conf`
+        await setUp('podman', folder(conf), OTHERS[2])
       })
 
       it('pushes, and pulls from everywhere', () => everything(client))
@@ -170,7 +173,7 @@ describe('one gateway for every registry: docker, podman, buildah, containerd', 
 
     before(async () => {
       containerd = keep(await startContainerd({ dir: folder('c') }))
-      await setUp('containerd', join(containerd.hostsDir, '_default/hosts.toml'))
+      await setUp('containerd', join(containerd.hostsDir, '_default/hosts.toml'), OTHERS[1])
     })
 
     it('pushes, and pulls from everywhere', () => everything(ctr(containerd)))
