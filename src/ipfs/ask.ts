@@ -45,7 +45,7 @@ export function createAsk(options: {
   const { libp2p, policy, log } = options
 
   function overHttp(address: string, base: URL, question: SmallQuestion): Promise<SmallAnswer> {
-    const refused = policy.hostRefusal(base.hostname.replace(/^\[|\]$/g, ''))
+    const refused = policy.urlRefusal(base)
     if (refused !== undefined) return Promise.reject(new Error(refused))
     return get(address, base, question, { lookup: policy.lookup })
   }

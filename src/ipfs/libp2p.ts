@@ -8,7 +8,6 @@ import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { type TCPSocketOptions, tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
-import { webSockets } from '@libp2p/websockets'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p, type Libp2pOptions } from 'libp2p'
 import type { Neighbours } from './mdns.ts'
@@ -16,6 +15,7 @@ import { NAME_RULES } from './name-records.ts'
 import { trustListeners } from './own-addresses.ts'
 import type { DialPolicy } from './policy.ts'
 import { type relayKeeper, relayServer } from './relay.ts'
+import { guardedWebSockets } from './web-socket.ts'
 
 /**
  * What a stream may have in flight: 8 MiB are 100 MB/s at 80 ms of round trip. The package lets the window
@@ -100,7 +100,7 @@ export async function composeLibp2p(settings: Libp2pSettings): Promise<Libp2p> {
     privateKey,
     ...(datastore && { datastore }),
     addresses: { listen: [...listen], announce: [...announce] },
-    transports: [tcp({ dialOpts }), webSockets(), circuitRelayTransport()],
+    transports: [tcp({ dialOpts }), guardedWebSockets(policy), circuitRelayTransport()],
     connectionEncrypters: [tls(), noise()],
     streamMuxers: [yamux({ streamOptions: STREAMS })],
     // the union of the sets of services confuses the inference of the node's type, which nobody here needs

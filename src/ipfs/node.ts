@@ -18,7 +18,7 @@ import { composeLibp2p, type Network, QUIET } from './libp2p.ts'
 import { type Limits, NO_LIMITS } from './limits.ts'
 import { createMappings } from './mappings.ts'
 import { createNeighbours } from './mdns.ts'
-import { type AllowDial, createPolicy, isLoopback } from './policy.ts'
+import { type AllowDial, createPolicy, dialBase, isLoopback } from './policy.ts'
 import { createProbe } from './probe.ts'
 import { createReach } from './reach.ts'
 import { relayKeeper } from './relay.ts'
@@ -71,7 +71,7 @@ export async function createIpfs(options: IpfsOptions): Promise<Ipfs> {
   const policy = createPolicy(options.allowDial)
   const privateKey = await loadIdentity(options.records)
   const neighbours = network.mdns ? createNeighbours({ log, dialMs: timeouts.dialMs }) : undefined
-  const local = options.allowDial === 'any'
+  const local = dialBase(options.allowDial) === 'any'
   const dialMs = timeouts.dialMs
   const keeper = network.relays.length > 0 ? relayKeeper(network.relays, log) : undefined
   const health = createHealthBook()

@@ -1,11 +1,33 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
-import { BlockList, isIP, isIPv4, type LookupFunction } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import { inRanges, isPublic } from './addresses.ts'
 
-/** Which addresses the node may be pointed at: `public` keeps it out of the operator's own network. */
-export type AllowDial = 'any' | 'public'
+/** Which addresses may be dialled, where it isn't simply all of them or the public ones. */
+export interface DialRules {
+  readonly base: 'any' | 'public'
+  /** Ranges (CIDR) that may be dialled though they aren't public. */
+  readonly allow: readonly string[]
+  /** Ranges that may not be, whatever else says so. */
+  readonly deny: readonly string[]
+}
 
-/** The one judge of outbound addresses, for libp2p and for plain HTTP. */
+/**
+ * Which addresses the gateway may be pointed at by what others say (records, peers, redirects): `public` keeps it
+ * out of the operator's own network.
+ */
+export type AllowDial = 'any' | 'public' | DialRules
+
+/** What is allowed before single ranges are. */
+export function dialBase(allow: AllowDial): 'any' | 'public' {
+  return typeof allow === 'string' ? allow : allow.base
+}
+
+/**
+ * The one judge of outbound addresses: for libp2p's transports, for peers' HTTP addresses, for other registries and
+ * where they redirect to. Whoever connects asks {@link DialPolicy.urlRefusal} or {@link DialPolicy.refusal} for each
+ * address or URL, and hands {@link DialPolicy.lookup} to what connects.
+ */
 export interface DialPolicy {
   /**
    * Why `address` may not be dialled, or `undefined` if it may. Names are looked up: one address that
@@ -14,63 +36,11 @@ export interface DialPolicy {
   refusal(address: Multiaddr): Promise<string | undefined>
   /** Why `host` (an IP address, or a name that `lookup` will judge) may not be connected to. */
   hostRefusal(host: string): string | undefined
+  /** The same of a URL's host; `URL` has made dotted ones of decimal, octal and hexadecimal addresses already. */
+  urlRefusal(url: URL): string | undefined
   /** For `net.connect` and `http.request`: looks a name up and refuses at the moment of connecting, so
    * that an answer that changes after {@link DialPolicy.refusal} gains nothing. */
   lookup: LookupFunction
-}
-
-/**
- * IPv4 that isn't globally reachable
- * (https://www.iana.org/assignments/iana-ipv4-special-registry/). 169.254/16 holds the metadata
- * services of the clouds.
- */
-const NOT_PUBLIC_4 = [
-  ['0.0.0.0', 8],
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['172.16.0.0', 12],
-  ['192.0.0.0', 24],
-  ['192.0.2.0', 24],
-  ['192.88.99.0', 24],
-  ['192.168.0.0', 16],
-  ['198.18.0.0', 15],
-  ['198.51.100.0', 24],
-  ['203.0.113.0', 24],
-  ['224.0.0.0', 4],
-  ['240.0.0.0', 4]
-] as const
-
-/**
- * Inside global unicast 2000::/3, what isn't a host of its own: protocol assignments with Teredo, 6to4
- * (both carry an IPv4 address), documentation
- * (https://www.iana.org/assignments/iana-ipv6-special-registry/).
- */
-const NOT_PUBLIC_6 = [
-  ['2001::', 23],
-  ['2001:db8::', 32],
-  ['2002::', 16],
-  ['3fff::', 20]
-] as const
-
-const notPublic4 = new BlockList()
-for (const [net, prefix] of NOT_PUBLIC_4) notPublic4.addSubnet(net, prefix, 'ipv4')
-const notPublic6 = new BlockList()
-for (const [net, prefix] of NOT_PUBLIC_6) notPublic6.addSubnet(net, prefix, 'ipv6')
-const global6 = new BlockList()
-global6.addSubnet('2000::', 3, 'ipv6')
-const carries4 = new BlockList()
-carries4.addSubnet('::ffff:0:0', 96, 'ipv6')
-carries4.addSubnet('64:ff9b::', 96, 'ipv6')
-
-/** Whether an IP address in text is one that the whole internet can reach. */
-export function isPublic(ip: string): boolean {
-  if (isIPv4(ip)) return !notPublic4.check(ip, 'ipv4')
-  if (isIP(ip) !== 6 || ip.includes('%')) return false
-  const mapped = embedded4(ip)
-  if (mapped !== undefined) return isPublic(mapped)
-  return global6.check(ip, 'ipv6') && !notPublic6.check(ip, 'ipv6')
 }
 
 /** Whether an address leads to this machine only. */
@@ -83,16 +53,6 @@ export function isLoopback(address: Multiaddr): boolean {
   )
 }
 
-/** The IPv4 address inside an IPv4-mapped (::ffff:0:0/96) or NAT64 (64:ff9b::/96) address. */
-function embedded4(ip: string): string | undefined {
-  if (!carries4.check(ip, 'ipv6')) return undefined
-  // URL writes any spelling of an IPv6 address in one form, with hexadecimal groups at the end
-  const groups = new URL(`http://[${ip}]`).hostname.slice(1, -1).split(':')
-  const low = groups.slice(-2).map((group) => Number.parseInt(group || '0', 16))
-  const [high = 0, tail = 0] = low
-  return `${high >> 8}.${high & 255}.${tail >> 8}.${tail & 255}`
-}
-
 /**
  * Makes the policy. Unix sockets are refused by both: a record from the network has no business with
  * them, and libp2p's TCP transport would dial them.
@@ -101,16 +61,30 @@ export function createPolicy(
   allow: AllowDial,
   resolve: (name: string) => Promise<string[]> = systemAddresses
 ): DialPolicy {
-  const hostRefusal = (host: string) =>
-    allow === 'public' && isIP(host) !== 0 && !isPublic(host) ? `${host} isn't a public address` : undefined
+  const {
+    base,
+    allow: ranges,
+    deny
+  } = typeof allow === 'string' ? { base: allow, allow: [], deny: [] } : allow
+  const anything = base === 'any' && deny.length === 0
+  const allowed = inRanges(ranges)
+  const denied = inRanges(deny)
+
+  const hostRefusal = (host: string) => {
+    if (anything || isIP(host) === 0) return undefined
+    if (denied(host)) return `${host} is in a range that is denied here (SEAWAY_DENY_DIAL)`
+    return base === 'any' || isPublic(host) || allowed(host) ? undefined : `${host} isn't a public address`
+  }
 
   return {
     hostRefusal,
 
+    urlRefusal: ({ hostname }) => hostRefusal(hostname.replace(/^\[|\]$/g, '')),
+
     async refusal(address) {
       const [first] = address.getComponents()
       if (first === undefined || first.name === 'unix') return 'not a network address'
-      if (allow === 'any' || first.name === 'p2p' || first.name === 'dnsaddr') return undefined
+      if (anything || first.name === 'p2p' || first.name === 'dnsaddr') return undefined
       const host = first.value ?? ''
       if (first.name === 'ip4' || first.name === 'ip6') return hostRefusal(host)
       if (!['dns', 'dns4', 'dns6'].includes(first.name)) return `/${first.name} addresses aren't dialled`

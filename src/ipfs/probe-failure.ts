@@ -1,9 +1,5 @@
-import { once } from 'node:events'
-import { connect } from 'node:net'
-import { multiaddr } from '@multiformats/multiaddr'
 import { isAbort, reason } from '../oci/errors.ts'
 import { NotDialled, OtherPeer } from './dial.ts'
-import type { DialPolicy } from './policy.ts'
 
 /**
  * Why an address did not do: `policy` forbids it; nothing here can dial it (`unsupported`) or it isn't one
@@ -36,29 +32,6 @@ export const NO_TRANSPORT = new Set([
   'TransportUnavailableError',
   'UnsupportedProtocolError'
 ])
-
-/** Node's WebSocket says that it failed, and never why. */
-export function isEvent(error: unknown): boolean {
-  return error instanceof Event && error.type === 'error'
-}
-
-/** Why nothing can connect to an address's port; where that can be, its WebSocket is what failed. */
-export async function portFailure(
-  address: string,
-  policy: DialPolicy,
-  signal: AbortSignal
-): Promise<unknown> {
-  const [host, port] = multiaddr(address).getComponents()
-  const socket = connect({ host: host?.value ?? '', port: Number(port?.value), lookup: policy.lookup })
-  try {
-    await once(socket, 'connect', { signal })
-    return new Error('no WebSocket could be opened there')
-  } catch (error) {
-    return error
-  } finally {
-    socket.destroy()
-  }
-}
 
 /** What an error of a dial means. @param late whether its time was up */
 export function failureOf(error: unknown, late: boolean, dialMs: number): ProbeFailure {

@@ -5,7 +5,7 @@ import { type Dialler, NotDialled } from './dial.ts'
 import { type Gateway, originOf } from './gateway.ts'
 import { type LeavesSource, readLeaves } from './leaves.ts'
 import type { DialPolicy } from './policy.ts'
-import { failureOf, isEvent, isTimeout, NO_TRANSPORT, ProbeFailure, portFailure } from './probe-failure.ts'
+import { failureOf, isTimeout, NO_TRANSPORT, ProbeFailure } from './probe-failure.ts'
 import type { Sources } from './sources.ts'
 import type { PeerId } from './types.ts'
 import type { Wants } from './wants.ts'
@@ -92,8 +92,7 @@ export function createProbe(options: {
         else await overHttp(address, parsed, limit)
       } catch (error) {
         if (signal.aborted && !isTimeout(signal.reason)) throw signal.reason
-        const cause = isEvent(error) ? await portFailure(address, policy, limit) : error
-        throw failureOf(cause, limit.aborted, dialMs)
+        throw failureOf(error, limit.aborted, dialMs)
       }
     },
 

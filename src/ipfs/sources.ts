@@ -61,7 +61,7 @@ export function createSources(options: {
   function refusalOf(text: string): string | undefined {
     const address = parse(text)
     const base = address && originOf(address)
-    return base && policy.hostRefusal(base.hostname.replace(/^\[|\]$/g, ''))
+    return base && policy.urlRefusal(base)
   }
 
   function overHttp(text: string): Gateway | undefined {

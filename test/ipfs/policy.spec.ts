@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { multiaddr } from '@multiformats/multiaddr'
-import { createPolicy, isPublic } from '../../src/ipfs/policy.ts'
+import { isPublic } from '../../src/ipfs/addresses.ts'
+import { createPolicy } from '../../src/ipfs/policy.ts'
 
 describe('ipfs: dial policy', () => {
   const open = [
@@ -16,7 +17,8 @@ describe('ipfs: dial policy', () => {
     192.168.1.1 192.0.0.8 192.0.2.1 198.18.0.1 198.51.100.7 203.0.113.9 224.0.0.251 255.255.255.255 :: ::1
     fe80::1 fe80::1%eth0 fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 2001::1 2002:7f00:1:: 100::1
     ::ffff:127.0.0.1 ::ffff:a9fe:a9fe ::ffff:10.0.0.1 64:ff9b::7f00:1 64:ff9b::10.0.0.1
-    0:0:0:0:0:ffff:7f00:0001 nonsense`.split(/\s+/)
+    0:0:0:0:0:ffff:7f00:0001 168.63.129.16 ::127.0.0.1 ::8.8.8.8 2002:808:808::1 2001:0:808:808::1 64:ff9b:1::808:808
+    ::ffff:0:127.0.0.1 2130706433 0x7f000001 0177.0.0.1 127.1 nonsense`.split(/\s+/)
 
   for (const ip of [...open, '::ffff:8.8.8.8', '64:ff9b::8.8.8.8']) {
     it(`${ip} is public`, () => assert.equal(isPublic(ip), true))
