@@ -41,7 +41,7 @@ export interface Discovery {
    * The root and providers of `domain`. Known answers come at once while they hold; when they have run
    * out and DNS is slow or down, the last good one comes, marked `stale`, and the refresh goes on.
    *
-   * @throws RegistryError NAME_INVALID for what is no domain; NAME_UNKNOWN where there is no dnslink;
+   * @throws RegistryError NAME_INVALID for what is no domain; DENIED where it isn't to be looked up; NAME_UNKNOWN where there is no dnslink;
    *   SOURCE_FAILED for records that are of no use, or when the servers fail; SOURCE_TIMEOUT when they
    *   are silent. The signal's reason when that aborts.
    */
@@ -90,9 +90,11 @@ export function createDiscovery(options: {
   records: Pick<Records, 'get' | 'put'>
   timeoutMs: number
   resolveIpns?: ResolveIpns
+  /** Throws for a domain that isn't to be looked up, on whatever way it is come to; all are unless given. */
+  permit?: (domain: string) => void
   now?: () => number
 }): Discovery {
-  const { servers, log, timeoutMs, resolveIpns, now = Date.now } = options
+  const { servers, log, timeoutMs, resolveIpns, permit, now = Date.now } = options
   const resolver = createResolver({ servers, log, timeoutMs: timeoutMs * PER_NAME, now })
   const lastGood = createLastGood(options.records, log)
   const memory = new LRUCache<string, Kept>({ max: MAX_DOMAINS })
@@ -110,7 +112,7 @@ export function createDiscovery(options: {
   async function refresh(domain: string): Promise<Kept> {
     try {
       const found = await within(timeoutMs, stopping.signal, (signal) =>
-        follow(domain, { resolver, signal, now, ...(resolveIpns && { resolveIpns }) })
+        follow(domain, { resolver, signal, now, permit, ...(resolveIpns && { resolveIpns }) })
       ).catch((error: unknown) => Promise.reject(inTime(domain, error)))
       const { partial, ...rest } = found
       const before = memory.get(domain) ?? (partial ? await lastGood.get(domain) : undefined)
@@ -192,6 +194,7 @@ export function createDiscovery(options: {
       stopping.signal.throwIfAborted()
       const domain = toDnsName(text)
       if (domain === undefined) throw new RegistryError('NAME_INVALID', `${quote(text)} is not a domain name`)
+      permit?.(domain)
       return find(domain, signal)
     },
     async resolveKey(name, { hints, signal }) {
@@ -204,6 +207,7 @@ export function createDiscovery(options: {
           resolver,
           signal: limit,
           now,
+          permit,
           key: { name, hints },
           ...(resolveIpns && { resolveIpns })
         })

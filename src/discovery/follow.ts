@@ -59,6 +59,8 @@ export async function follow(
     now: () => number
     /** Begin with this IPNS name instead of the domain's records; `hints` are peers that may know of it. */
     key?: { name: string; hints: readonly string[] } | undefined
+    /** Throws for a domain that isn't to be looked up. */
+    permit?: ((domain: string) => void) | undefined
   }
 ): Promise<Found> {
   const { resolver, resolveIpns, signal, now, key } = options
@@ -86,6 +88,7 @@ export async function follow(
     if (link.kind === 'domain') {
       const at = link.domain.startsWith(LABEL) ? link.domain.slice(LABEL.length) : link.domain
       visit(at)
+      options.permit?.(at)
       const step = await readDomain(at, resolver, signal)
       for (const provider of step.providers) providers.add(provider)
       problems.push(...step.problems)

@@ -3,6 +3,7 @@ import Koa, { type Context } from 'koa'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Registry } from '../registry/index.ts'
+import type { Admission } from './admission.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createClientMeter, repositoryIn } from './meter.ts'
@@ -22,6 +23,8 @@ export interface AppOptions {
   /** Domains that clients use as the gateway's host name. */
   readonly hosts: readonly string[]
   readonly pullTimeoutMs: number
+  /** Who is let in, and with how much; everybody with anything unless given. */
+  readonly admission?: Pick<Admission, 'middleware'>
   /** On what terms peers are served on this port; without any unless given. */
   readonly terms?: PeerTerms
   /** Aborted at shutdown: waits for others end then. */
@@ -64,6 +67,7 @@ export function createApp(options: AppOptions): Koa {
   }
   app.use(accessLog(log))
   app.use(errorMiddleware(log))
+  if (options.admission !== undefined) app.use(options.admission.middleware)
   app.use(refuseHiddenSlashes)
   app.use(router.routes())
   app.use(refuseMethods(router))

@@ -1,5 +1,6 @@
 import { finished } from 'node:stream/promises'
 import type { Context } from 'koa'
+import { type Limiter, metered } from '../ipfs/limits.ts'
 
 /** How much of a refused body is read on so that its connection can be used again, in bytes. */
 const SHORT = 64 * 1024
@@ -7,9 +8,11 @@ const SHORT = 64 * 1024
 /** How long the rest of a longer one is read and thrown away, in milliseconds: time to hear the answer and stop. */
 const LINGER = 5000
 
-/** The body of a request, as it comes. Who stops reading it in the middle can still answer. */
+/** The body of a request, as it comes, and no faster than its client may send it. Who stops reading it in the middle can still answer. */
 export function bodyOf(ctx: Context): AsyncIterable<Uint8Array> {
-  return ctx.req.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+  const body = ctx.req.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+  const pace = ctx.state['incoming'] as Limiter | undefined
+  return pace === undefined ? body : metered(body, pace)
 }
 
 /**

@@ -40,7 +40,8 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
     try {
       return await look()
     } catch (error) {
-      const sourceFailed = error instanceof RegistryError && failures.test(error.code)
+      const sourceFailed =
+        error instanceof RegistryError && (failures.test(error.code) || error.code === 'DENIED')
       if (exchange.ctx.method !== 'HEAD' || !(sourceFailed || isAbort(error))) throw error
       throw new RegistryError('MANIFEST_UNKNOWN', 'not here, and its sources cannot be asked', {
         cause: error

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import type Koa from 'koa'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
+import { limitConnections } from './connections.ts'
 import { errorBody } from './errors.ts'
 import { watchBody } from './slow.ts'
 
@@ -57,15 +58,25 @@ function create(app: Koa, { idleMs, answerMs = 0, log }: Waits): Server {
  * Listens for HTTP. A client that takes longer than `idleMs` over its headers, or sends its body slower
  * than {@link watchBody} allows, is told so; a connection on which nothing moves at all is ended. What isn't HTTP, a TLS
  * ClientHello for one, is answered and closed at once: clients try TLS first and wait for that.
- * Connections beyond `maxConnections`, or beyond `maxPerAddress` of one IP address, are closed as they come.
+ * Connections beyond `maxConnections`, or beyond `maxPerAddress` of one IP address that is no proxy's, are closed as
+ * they come.
  */
 export async function listen(
   app: Koa,
-  options: Waits & { host: string; port: number; maxConnections?: number; maxPerAddress?: number }
+  options: Waits & {
+    host: string
+    port: number
+    maxConnections?: number
+    maxPerAddress?: number
+    isProxy?: (address: string) => boolean
+  }
 ): Promise<Listening> {
   const server = create(app, options)
-  if (options.maxConnections !== undefined) server.maxConnections = options.maxConnections
-  if (options.maxPerAddress !== undefined) limitAddresses(server, options.maxPerAddress)
+  limitConnections(server, {
+    max: options.maxConnections,
+    perAddress: options.maxPerAddress,
+    exempt: options.isProxy
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ host: options.host, port: options.port }, () => {
@@ -101,24 +112,6 @@ function tellOfEnd({ socket }: IncomingMessage, response: ServerResponse): void 
   socket.setMaxListeners(0)
   socket.once('close', onClose)
   response.once('socket', () => socket.off('close', onClose))
-}
-
-function limitAddresses(server: Server, max: number): void {
-  const open = new Map<string, number>()
-  server.on('connection', (socket) => {
-    const address = socket.remoteAddress ?? ''
-    const count = open.get(address) ?? 0
-    if (count >= max) {
-      socket.destroy()
-      return
-    }
-    open.set(address, count + 1)
-    socket.once('close', () => {
-      const rest = (open.get(address) ?? 0) - 1
-      if (rest > 0) open.set(address, rest)
-      else open.delete(address)
-    })
-  })
 }
 
 /** Answers what never became a request, and closes. */

@@ -6,6 +6,7 @@ import { MAPPINGS_PATH } from '../ipfs/mappings.ts'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Content } from '../registry/index.ts'
+import { introduce, networkOf } from './client.ts'
 import { errorMiddleware } from './errors.ts'
 import { createLifetimes } from './lifetime.ts'
 import { mappings } from './mappings.ts'
@@ -86,6 +87,8 @@ export function createTrustlessApp(options: {
   content: Content
   log: Log
   terms?: PeerTerms
+  /** Who asks; whoever is connected unless given. */
+  clients?: Parameters<typeof introduce>[0]
   /** Aborted at shutdown: waits end then. */
   stopping?: AbortSignal
 }): Koa {
@@ -96,6 +99,7 @@ export function createTrustlessApp(options: {
     router.register(path, ['GET', 'HEAD'], (ctx) => handle({ ctx, signal: lifetime(ctx.res, undefined) }))
   }
   app.use(errorMiddleware(options.log))
+  if (options.clients !== undefined) app.use(introduce(options.clients))
   app.use(router.routes())
   app.on('error', (error: Error) => options.log.debug({ cause: error.message }, 'a peer went away'))
   return app
@@ -104,8 +108,7 @@ export function createTrustlessApp(options: {
 /** One who finds no seat, or has its share of them, is told when to come back. @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after */
 function takeSeat(ctx: Context, seats: Seats | undefined): void {
   if (seats === undefined) return
-  // a port for both families says it of IPv4 in the words of IPv6
-  const leave = seats.enter(ctx.ip.replace(/^::ffff:/, ''))
+  const leave = seats.enter(networkOf(ctx.ip))
   if (leave === undefined) {
     throw new RegistryError(
       'UNAVAILABLE',

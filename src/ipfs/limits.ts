@@ -120,17 +120,17 @@ export interface Seats {
 }
 
 /**
- * Makes {@link Seats}. An address may have as many as are free: one alone gets half of them, the next one half of
- * what is left, and so on, so that nobody takes all of them.
+ * Makes {@link Seats}. An address may have `perAddress` of them, or, where that isn't given, as many as are free: one
+ * alone gets half of them, the next one half of what is left, and so on, so that nobody takes all of them.
  */
-export function createSeats(max: number): Seats {
+export function createSeats(max: number, perAddress?: number): Seats {
   let free = max
   const held = new Map<string, number>()
   return {
     retryAfter: 1,
     enter(address) {
       const own = held.get(address) ?? 0
-      if (free === 0 || own > free) return undefined
+      if (free === 0 || (perAddress === undefined ? own > free : own >= perAddress)) return undefined
       free--
       held.set(address, own + 1)
       let left = false

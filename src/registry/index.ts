@@ -1,6 +1,7 @@
 export type { Collected } from './collect.ts'
 export type { Content } from './content.ts'
 export type { Diagnosis, DoctorPart, DoctorStep, Trouble } from './doctor-types.ts'
+export { createDomainRules, type DomainRules } from './domain-rules.ts'
 export type { History, PublishedRoot } from './history.ts'
 export type { HistoryEntry } from './history-log.ts'
 export type { Ipns, KeyInfo } from './ipns.ts'

@@ -243,8 +243,9 @@ export function createPlaces(options: {
       const own = looked ? await local(place.domain, repository, signal) : undefined
       if (own !== undefined) yield own
       const found = await publishedPlace(place.domain, repository, signal, wants).catch((error: unknown) => {
-        // With a local tree, a domain that publishes nothing is the ordinary case.
-        if (own !== undefined && error instanceof RegistryError && error.code === 'NAME_UNKNOWN') {
+        // With a local tree, a domain that publishes nothing, or isn't to be asked, is the ordinary case.
+        const nothing = error instanceof RegistryError && ['NAME_UNKNOWN', 'DENIED'].includes(error.code)
+        if (own !== undefined && nothing) {
           log.debug({ domain: place.domain, cause: reason(error) }, 'nothing published')
           return undefined
         }

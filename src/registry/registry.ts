@@ -5,6 +5,7 @@ import type { RepositoryName } from '../oci/reference.ts'
 import { keptRoots } from './collect-live.ts'
 import { createContent } from './content.ts'
 import { createDoctor } from './doctor.ts'
+import { ANY_DOMAIN } from './domain-rules.ts'
 import { createHistoryLog } from './history-log.ts'
 import { createIpns } from './ipns.ts'
 import { createKeeping } from './keeping.ts'
@@ -16,6 +17,7 @@ import { createPrefetch } from './prefetch.ts'
 import { createPublishing } from './publishing.ts'
 import { createAutoPublisher } from './publishing-auto.ts'
 import { createPush } from './push.ts'
+import { guardPush } from './push-guard.ts'
 import { createPushThrough } from './push-through.ts'
 import { createReading } from './reading.ts'
 import type { RegistryOptions } from './registry-options.ts'
@@ -133,22 +135,25 @@ export function createRegistry(options: RegistryOptions): Registry {
 
   return {
     pull,
-    push: {
-      ...createPush({
-        store,
-        trees,
-        treeUses,
-        places,
-        links,
-        quota,
-        tagTimes,
-        log,
-        base: settings.pushBase,
-        pushed: (digests) => seeding.pushed(digests),
-        ...(through && { through: createPushThrough({ store, through, pull }) })
-      }),
-      ...removal
-    },
+    push: guardPush(
+      {
+        ...createPush({
+          store,
+          trees,
+          treeUses,
+          places,
+          links,
+          quota,
+          tagTimes,
+          log,
+          base: settings.pushBase,
+          pushed: (digests) => seeding.pushed(digests),
+          ...(through && { through: createPushThrough({ store, through, pull }) })
+        }),
+        ...removal
+      },
+      settings.pushRules ?? ANY_DOMAIN
+    ),
     seeding,
     uploads,
     lists: createLists({ trees, places, pull, ...(through && { through }) }),

@@ -1,4 +1,5 @@
 import type { RetentionRule } from '../config-values.ts'
+import type { DomainRules } from './domain-rules.ts'
 import type { PrefetchRequest } from './prefetch.ts'
 import type { PublishSettings } from './publishing-types.ts'
 import type { Limits } from './quota.ts'
@@ -25,6 +26,8 @@ export interface RegistrySettings {
   /** Multiaddrs of peers that are asked for roots named by CID. */
   readonly peers: readonly string[]
   readonly collect: CollectSettings
+  /** Which domains clients may write to; all unless given. */
+  readonly pushRules?: DomainRules
   /** Images that are brought here again and again; none unless given. */
   readonly prefetch?: PrefetchRequest & { readonly intervalMs: number }
   /** None unless given. */

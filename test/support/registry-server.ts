@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDiscovery } from '../../src/discovery/index.ts'
+import { type AdmissionOptions, createAdmission } from '../../src/http/admission.ts'
 import { createApp } from '../../src/http/app.ts'
 import { listen, peerServer } from '../../src/http/server.ts'
 import { createTrustlessApp } from '../../src/http/trustless.ts'
@@ -12,6 +13,7 @@ import { createLog } from '../../src/log.ts'
 import {
   type CollectSettings,
   createRegistry,
+  type DomainRules,
   type Registry,
   type RegistrySettings
 } from '../../src/registry/index.ts'
@@ -33,6 +35,12 @@ export interface RegistryServerOptions {
   /** What the file system is said to have left, in bytes. */
   free?: () => number
   limits?: RegistrySettings['limits']
+  /** How much clients may have; anything unless given. */
+  admission?: Partial<AdmissionOptions>
+  maxConnectionsPerAddress?: number
+  /** Which domains may be pushed to, and which looked up; all unless given. */
+  pushRules?: DomainRules
+  resolveRules?: DomainRules
   /** What is kept, and for how long. */
   collect?: Partial<CollectSettings>
   /** Other registries that are pulled through. */
@@ -65,6 +73,12 @@ export interface RegistryServer {
   restart(options?: RegistryServerOptions): Promise<void>
   /** Stops and removes the folder. */
   stop(): Promise<void>
+}
+
+const UNLIMITED: Pick<AdmissionOptions, 'requestRate' | 'uploads' | 'rate'> = {
+  requestRate: 0,
+  uploads: { total: 1000, perAddress: 1000 },
+  rate: { total: undefined, perAddress: undefined }
 }
 
 /** Starts {@link RegistryServer}. */
@@ -139,7 +153,8 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     servers: [dns.address],
     log,
     records: store.records,
-    timeoutMs: 3000
+    timeoutMs: 3000,
+    ...(options.resolveRules && { permit: options.resolveRules.check })
   })
   stack.defer(() => discovery.stop())
   const registry = createRegistry({
@@ -152,6 +167,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
       pushBase: 'published',
       peers: options.peers ?? [],
       ...(options.limits && { limits: options.limits }),
+      ...(options.pushRules && { pushRules: options.pushRules }),
       collect: {
         keepRoots: 5,
         graceMs: 3_600_000,
@@ -191,14 +207,25 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   const stopping = new AbortController()
   if (options.seed !== undefined)
     await ipfs.serveHttp(peerServer(createTrustlessApp({ content: registry.content, log }), { idleMs, log }))
+  const admission =
+    options.admission && createAdmission({ ...UNLIMITED, trustedProxies: [], log, ...options.admission })
   const app = createApp({
     registry,
+    ...(admission && { admission }),
     log,
     hosts: options.hosts ?? [],
     pullTimeoutMs,
     stopping: stopping.signal
   })
-  const listening = await listen(app, { host: '127.0.0.1', port: 0, idleMs, answerMs: pullTimeoutMs, log })
+  const listening = await listen(app, {
+    host: '127.0.0.1',
+    port: 0,
+    idleMs,
+    answerMs: pullTimeoutMs,
+    log,
+    ...(options.maxConnectionsPerAddress && { maxPerAddress: options.maxConnectionsPerAddress }),
+    ...(admission && { isProxy: admission.isProxy })
+  })
   stack.defer(() => listening.stop(100))
   stack.defer(() => stopping.abort(new Error('the test is over')))
   return {
