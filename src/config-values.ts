@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isIP, isIPv4 } from 'node:net'
 
 /** A host and port to listen on or to ask. Port 0 picks a free one. */
 export interface HostPort {
@@ -119,6 +119,27 @@ export function count(text: string): number {
 export function wholeNumber(text: string): number {
   if (!/^\d{1,7}$/.test(text)) throw new Error('a whole number from 0 to 9999999 is needed')
   return Number(text)
+}
+
+/** A whole number that may be left out; 0 for no limit. Throws an Error that says what is needed. */
+export function limit(text: string): number | undefined {
+  return text === '' ? undefined : wholeNumber(text)
+}
+
+/** A range of IP addresses, `10.0.0.0/8`, or a single one. Throws an Error that says what is needed. */
+export function cidr(text: string): string {
+  const [, ip = '', prefix] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  if (isIP(ip) === 0 || ip.includes('%') || Number(prefix ?? 0) > (isIPv4(ip) ? 32 : 128))
+    throw new Error(`'${text}' is no range like 10.0.0.0/8 or fd00::/8, and no IP address`)
+  return text
+}
+
+/** A glob of domains. Throws an Error that says what is needed. */
+export function domainGlob(text: string): string {
+  const glob = text.toLowerCase().replace(/\.$/, '')
+  if (!/^[a-z0-9*?._-]+$/.test(glob))
+    throw new Error(`'${text}' is no domain and no glob of domains, like *.example.com`)
+  return glob
 }
 
 /** An http or https URL. Throws an Error that says what is needed. */

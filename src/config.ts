@@ -1,15 +1,19 @@
 import { readFileSync } from 'node:fs'
+import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { parse as parseYaml } from 'yaml'
 import {
+  cidr,
   count,
   dnsServer,
+  domainGlob,
   domainLimits,
   duration,
   type HostPort,
   hostPort,
   httpUrl,
+  limit,
   list,
   multiaddr,
   oneOf,
@@ -56,6 +60,20 @@ export interface Config {
   readonly maxPeerRequests: number
   readonly gatewayFetch: boolean
   readonly allowPrivatePeers: boolean
+  readonly allowDial: readonly string[]
+  readonly denyDial: readonly string[]
+  readonly resolveAllow: readonly string[]
+  readonly resolveDeny: readonly string[]
+  readonly pushAllow: readonly string[]
+  readonly pushDeny: readonly string[]
+  readonly trustedProxies: readonly string[]
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+  readonly requestRate: number | undefined
+  readonly maxUploads: number
+  readonly maxUploadsPerAddress: number
+  readonly clientRate: number | undefined
+  readonly clientsRate: number | undefined
   readonly allowAnonymousPush: boolean
   readonly hosts: readonly string[]
   readonly pushBase: 'published' | 'empty'
@@ -257,6 +275,80 @@ export const SETTINGS: readonly Setting[] = [
     'no',
     'dial private, loopback and link-local addresses even when listening beyond loopback',
     yesNo
+  ),
+  row(
+    'allowDial',
+    'CIDR,…',
+    '',
+    "addresses that may be dialled though they aren't public, when listening beyond loopback: 10.1.0.0/16, fd00:1::/32",
+    list(cidr)
+  ),
+  row(
+    'denyDial',
+    'CIDR,…',
+    '',
+    'addresses that are never dialled at the word of a record, a peer or another registry',
+    list(cidr)
+  ),
+  row(
+    'resolveAllow',
+    'GLOB,…',
+    '',
+    'domains that may be looked up in DNS: example.com, *.example.com; all if not set',
+    list(domainGlob)
+  ),
+  row('resolveDeny', 'GLOB,…', '', 'domains that may not be, whatever is allowed', list(domainGlob)),
+  row(
+    'pushAllow',
+    'GLOB,…',
+    '',
+    "domains that may be pushed to ('local' for names without one); all if not set",
+    list(domainGlob)
+  ),
+  row('pushDeny', 'GLOB,…', '', 'domains that may not be, whatever is allowed', list(domainGlob)),
+  row(
+    'trustedProxies',
+    'CIDR,…',
+    '',
+    'reverse proxies whose X-Forwarded-For, -Proto and -Host, or Forwarded, are believed; from anybody else they are ignored',
+    list(cidr)
+  ),
+  row('maxConnections', 'NUMBER', '4096', 'connections of clients at a time', count),
+  row(
+    'maxConnectionsPerAddress',
+    'NUMBER',
+    '512',
+    'connections that one client address (of IPv6: one /64) can have open; trusted proxies are not held to it',
+    count
+  ),
+  row(
+    'requestRate',
+    'NUMBER',
+    '',
+    "requests a second that one client address may make for longer than ten seconds; 0 for any number. 100 if not set and listening beyond loopback; peers' requests for blocks have SEAWAY_MAX_PEER_REQUESTS instead",
+    limit
+  ),
+  row('maxUploads', 'NUMBER', '256', 'request bodies that are taken at a time', count),
+  row(
+    'maxUploadsPerAddress',
+    'NUMBER',
+    '64',
+    'request bodies that are taken at a time of one client address',
+    count
+  ),
+  row(
+    'clientRate',
+    'SIZE',
+    '',
+    'bytes a second of layers that one client address gets, and likewise sends; no limit if not set',
+    optional(rate)
+  ),
+  row(
+    'clientsRate',
+    'SIZE',
+    '',
+    'bytes a second of layers that all clients get together, and likewise send; no limit if not set',
+    optional(rate)
   ),
   row('allowAnonymousPush', 'yes|no', 'no', 'let anyone push, even when listening beyond loopback', yesNo),
   row('hosts', 'DOMAIN,…', '', 'domains that clients use as the host name of this gateway', list(plain)),
@@ -497,7 +589,7 @@ function proxiesIn(env: NodeJS.ProcessEnv): Proxies {
 
 /** Whether an address to listen on is reachable from this machine alone. */
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.')
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
 function check(config: Config): Config {
@@ -507,10 +599,11 @@ function check(config: Config): Config {
         'listen on 127.0.0.1, or set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes if that is meant'
     )
   }
-  if (config.mdns && !isLoopback(config.listen.host) && !config.allowPrivatePeers) {
+  const local = config.allowPrivatePeers || config.allowDial.length > 0
+  if (config.mdns && !isLoopback(config.listen.host) && !local) {
     throw new ConfigError(
       'SEAWAY_MDNS is yes, but this gateway listens beyond loopback and so dials public addresses only: ' +
-        'set SEAWAY_ALLOW_PRIVATE_PEERS=yes if peers on the local network are meant'
+        'set SEAWAY_ALLOW_DIAL to the addresses of the local network, or SEAWAY_ALLOW_PRIVATE_PEERS=yes for all private ones'
     )
   }
   return config

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { controlPath, serveControl } from './cli/control.ts'
-import { type Config, isLoopback } from './config.ts'
+import type { Config } from './config.ts'
 import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
+import { createAdmission } from './http/admission.ts'
 import { createApp } from './http/app.ts'
 import { listen, peerServer } from './http/server.ts'
 import { createTrustlessApp } from './http/trustless.ts'
@@ -20,7 +21,9 @@ import { RegistryError, reason } from './oci/errors.ts'
 import { operationsOf } from './operations.ts'
 import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
 import { openSecrets } from './secrets.ts'
+import { withSeed } from './seed-addresses.ts'
 import { openStore, type Store } from './store/index.ts'
+import { admissionTerms, dialRules, domainRules } from './terms.ts'
 import { createUpstreams } from './upstream/index.ts'
 
 /** A gateway that runs. */
@@ -89,7 +92,8 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
   }
   const offer = createOffer({ policy: config.seed, store, log })
   stack.defer(() => offer.stop())
-  const allowDial = isLoopback(config.listen.host) || config.allowPrivatePeers ? 'any' : 'public'
+  const allowDial = dialRules(config)
+  const domains = domainRules(config)
   const timeouts = {
     dialMs: config.dialTimeout,
     blockMs: config.blockTimeout,
@@ -119,7 +123,8 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
     log,
     records: store.records,
     timeoutMs: config.dnsTimeout,
-    resolveIpns: resolver.resolve
+    resolveIpns: resolver.resolve,
+    permit: domains.resolve.check
   })
   stack.defer(() => discovery.stop())
   const upstreams = createUpstreams({
@@ -144,6 +149,7 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
       transferLingerMs: TRANSFER_LINGER,
       uploadExpiryMs: config.uploadExpiry,
       peers: config.peers,
+      pushRules: domains.push,
       limits: { store: config.storeLimit, domains: config.domainLimits },
       collect: {
         keepRoots: config.keepRoots,
@@ -207,8 +213,10 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       idleMs: config.idleTimeout,
       fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
     }
+    const admission = createAdmission({ ...admissionTerms(config), log })
     const app = createApp({
       registry,
+      admission,
       log,
       hosts: config.hosts,
       pullTimeoutMs: config.pullTimeout,
@@ -219,10 +227,19 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       ...config.listen,
       idleMs: config.idleTimeout,
       answerMs: config.pullTimeout,
-      log
+      log,
+      maxConnections: config.maxConnections,
+      maxPerAddress: config.maxConnectionsPerAddress,
+      isProxy: admission.isProxy
     }).catch(inUse('SEAWAY_LISTEN', `${config.listen.host}:${config.listen.port}`))
     stack.defer(() => listening.stop(SHUTDOWN_GRACE))
-    const trustless = createTrustlessApp({ content: registry.content, log, terms, stopping: stopping.signal })
+    const trustless = createTrustlessApp({
+      content: registry.content,
+      log,
+      terms,
+      clients: admission.clients,
+      stopping: stopping.signal
+    })
     const waits = { idleMs: config.idleTimeout, answerMs: terms.fetchMs ?? 0, log }
     await ipfs.serveHttp(peerServer(trustless, waits))
     const seed =
@@ -231,7 +248,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
         ...config.seedListen,
         ...waits,
         maxConnections: config.maxPeers,
-        maxPerAddress: config.maxPeersPerAddress
+        maxPerAddress: config.maxPeersPerAddress,
+        isProxy: admission.isProxy
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()
@@ -298,27 +316,4 @@ function inUse(setting: string, value: string): (error: unknown) => never {
       }
     )
   }
-}
-
-/**
- * Addresses to publish, with those of the seed port: one beside each IP address that peers can reach. Announced
- * addresses are the operator's own list, so nothing is added to them when they name an HTTP address already.
- */
-function withSeed(
-  addresses: readonly string[],
-  seed: { host: string; port: number } | undefined
-): readonly string[] {
-  if (seed === undefined || addresses.some((address) => /\/https?(\/|$)/.test(address))) return addresses
-  const peer = addresses[0]?.split('/p2p/').at(-1)
-  const anywhere = seed.host === '0.0.0.0' || seed.host === '::'
-  const hosts = anywhere
-    ? // a relay's address is not ours
-      addresses
-        .filter((address) => !address.includes('/p2p-circuit'))
-        .map((address) => /^\/(?:ip4|ip6|dns[46]?)\/[^/]+/.exec(address)?.[0] ?? '')
-    : [`/${seed.host.includes(':') ? 'ip6' : 'ip4'}/${seed.host}`]
-  const extra = [...new Set(hosts)]
-    .filter((host) => host !== '')
-    .map((host) => `${host}/tcp/${seed.port}/http/p2p/${peer}`)
-  return [...extra, ...addresses]
 }
