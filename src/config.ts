@@ -313,11 +313,11 @@ export const SETTINGS: readonly Setting[] = [
     'reverse proxies whose X-Forwarded-For, -Proto and -Host, or Forwarded, are believed; from anybody else they are ignored',
     list(cidr)
   ),
-  row('maxConnections', 'NUMBER', '4096', 'connections of clients at a time', count),
+  row('maxConnections', 'NUMBER', '1024', 'connections of clients at a time', count),
   row(
     'maxConnectionsPerAddress',
     'NUMBER',
-    '512',
+    '256',
     'connections that one client address (of IPv6: one /64) can have open; trusted proxies are not held to it',
     count
   ),
@@ -328,7 +328,7 @@ export const SETTINGS: readonly Setting[] = [
     "requests a second that one client address may make for longer than ten seconds; 0 for any number. 100 if not set and listening beyond loopback; peers' requests for blocks have SEAWAY_MAX_PEER_REQUESTS instead",
     limit
   ),
-  row('maxUploads', 'NUMBER', '256', 'request bodies that are taken at a time', count),
+  row('maxUploads', 'NUMBER', '128', 'request bodies that are taken at a time', count),
   row(
     'maxUploadsPerAddress',
     'NUMBER',
