@@ -39,7 +39,7 @@ export function recordTrouble(domain: string, error: unknown): Trouble {
 /** What to do about an address, by why it didn't do. */
 const ADDRESS_REMEDIES: Record<ProbeKind, (domain: string) => string> = {
   policy: () =>
-    'the publisher has to announce an address that the whole internet can reach (SEAWAY_ANNOUNCE); in a network of your own, set SEAWAY_ALLOW_PRIVATE_PEERS=yes here',
+    'the publisher has to announce an address that the whole internet can reach (SEAWAY_ANNOUNCE); in a network of your own, set SEAWAY_ALLOW_DIAL to its range here, or SEAWAY_ALLOW_PRIVATE_PEERS=yes',
   unsupported: (domain) =>
     `the publisher has to publish an address over TCP, WebSocket or HTTP(S): 'seaway publish ${domain}' prints it`,
   malformed: (domain) => `correct the record: ${domain} TXT "ipfsnode=[\\"/ip4/…/tcp/4001/p2p/…\\"]"`,
