@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { run } from './support/process.ts'
+import { runSealed } from './support/sealed-net.ts'
 import { ALLOWED, CASES, type Case, type Outcome } from './support/steering-table.ts'
 
 const MACHINE = fileURLToPath(new URL('support/steering-machine.ts', import.meta.url))
@@ -13,20 +11,10 @@ const MACHINE = fileURLToPath(new URL('support/steering-machine.ts', import.meta
  * was connected to, after every look-up.
  */
 describe('where strangers can point a gateway', () => {
-  const name = `sw${randomBytes(3).toString('hex')}steer`
   let outcomes: Outcome[] = []
 
   before(async () => {
-    await run('ip', ['netns', 'add', name])
-    await run('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
-    await mkdir(`/etc/netns/${name}`, { recursive: true })
-    await writeFile(`/etc/netns/${name}/resolv.conf`, 'nameserver 127.0.0.1\noptions timeout:1 attempts:2\n')
-    const { stdout } = await run('ip', ['netns', 'exec', name, process.execPath, MACHINE])
-    outcomes = JSON.parse(stdout) as Outcome[]
-  })
-  after(async () => {
-    await run('ip', ['netns', 'del', name], { allowFailure: true })
-    await rm(`/etc/netns/${name}`, { recursive: true, force: true })
+    outcomes = await runSealed<Outcome[]>(MACHINE)
   })
 
   const of = (gateway: string, one: Case): Outcome => {
