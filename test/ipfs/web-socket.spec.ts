@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:net'
-import { forever, HASTY, startNode, stopNodes } from '../support/ipfs-nodes.ts'
+import { addFile, content, forever, HASTY, readAll, startNode, stopNodes } from '../support/ipfs-nodes.ts'
 
 describe('ipfs: WebSockets and the dial policy', () => {
   const servers: Server[] = []
@@ -20,6 +20,19 @@ describe('ipfs: WebSockets and the dial policy', () => {
     await new Promise<void>((resolve) => server.listen(port, host, resolve))
     return { port: (server.address() as { port: number }).port, count: () => count }
   }
+
+  it('files come over them, by name, whole', async () => {
+    const bytes = content(20_000_000)
+    const { ipfs: publisher, store } = await startNode({ listen: ['/ip4/127.0.0.1/tcp/0/ws'] })
+    const file = await addFile(store, bytes)
+    const { ipfs } = await startNode({ listen: [] })
+    const addresses = publisher
+      .addresses()
+      .map((address) => address.replace('/ip4/127.0.0.1/', '/dns4/localhost/'))
+    const peers = await ipfs.connect(addresses, { signal: forever() })
+    assert.deepEqual(peers.map(String), [publisher.peerId])
+    assert.ok((await readAll(ipfs.leaves(file, { peers, signal: forever() }))).equals(bytes))
+  })
 
   it('the address that was judged is dialled, and not the name after /sni/', async () => {
     const named = await counter('127.0.0.1')
