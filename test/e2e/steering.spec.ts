@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { fileURLToPath } from 'node:url'
+import { available } from './support/process.ts'
 import { runSealed } from './support/sealed-net.ts'
 import { ALLOWED, CASES, type Case, type Outcome } from './support/steering-table.ts'
 
@@ -13,7 +14,8 @@ const MACHINE = fileURLToPath(new URL('support/steering-machine.ts', import.meta
 describe('where strangers can point a gateway', () => {
   let outcomes: Outcome[] = []
 
-  before(async () => {
+  before(async function () {
+    if (!available('ip')) this.skip()
     outcomes = await runSealed<Outcome[]>(MACHINE)
   })
 
