@@ -19,8 +19,8 @@ export interface PullThroughBed {
   /** Pulls an image as clients do, and checks what comes. */
   pull(name: string, reference: string): Promise<void>
   has(digest: string | undefined): Promise<boolean>
-  /** Waits until what came is in the store. */
-  settled(digest: string): Promise<void>
+  /** Waits until what came is in the store; until it is in the domain's tree, too, where its repository is named. */
+  settled(digest: string, repository?: string): Promise<void>
   stop(): Promise<void>
 }
 
@@ -81,8 +81,13 @@ export async function startPullThrough(options: BedOptions = {}): Promise<PullTh
         assert.equal(digestOf(body), digest)
       }
     },
-    async settled(digest) {
-      for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) if (await has(digest)) return
+    async settled(digest, repository) {
+      const inTree = async (name: string) => {
+        const root = String(await server.registry.root(name.slice(0, name.indexOf('/'))))
+        return (await client.call('HEAD', `/v2/ipfs/${root}/${name}/blobs/${digest}`)).status === 200
+      }
+      for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10))
+        if ((await has(digest)) && (repository === undefined || (await inTree(repository)))) return
       assert.fail(`${digest} did not come into the store`)
     },
     async stop() {

@@ -67,7 +67,7 @@ describe('an image that was pulled through in part', function () {
     ;[first = '', second = ''] = image.layers
     await bed.get('up.example/a/b/manifests/1')
     await bed.get(`up.example/a/b/blobs/${first}`)
-    await bed.settled(first)
+    await bed.settled(first, 'up.example/a/b')
   })
   afterEach(() => bed.stop())
 
