@@ -94,12 +94,16 @@ export async function powerLoss(options: PowerLossOptions): Promise<PowerLossRes
       if (lanes.size >= LANES) await Promise.race(lanes)
     }
 
+    let last: Parameters<typeof failHere> | undefined
     const proof = await proveTrace(trace, data, history, async (at, disk, answered) => {
       if (answered.size === 0) return
+      last = [at, disk, answered]
       places ??= Array.from({ length: points }, () => at + random.below(length - at)).sort((a, b) => a - b)
-      for (; places.length > 0 && (places[0] as number) <= at; places.shift())
-        await failHere(at, disk, answered)
+      for (; places.length > 0 && (places[0] as number) <= at; places.shift()) await failHere(...last)
     })
+    // the trace may end in lines that begin nothing any more
+    for (; last !== undefined && places !== undefined && places.length > 0; places.shift())
+      await failHere(...last)
     await Promise.all(lanes)
     return { ...proof, rebuilt, lost, traceBytes: size }
   } finally {
