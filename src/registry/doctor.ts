@@ -70,13 +70,19 @@ export function createDoctor(options: {
       : (options.upstreams?.canonical({ asked: repository, place: { kind: 'domain', domain }, repository })
           .repository ?? repository)
 
+  /** Those that are the operator's to publish: not those that are pulled through. */
+  async function* ownDomains(): AsyncGenerator<string> {
+    for await (const domain of options.gateway.domains())
+      if (options.upstreams?.of(domain) === undefined) yield domain
+  }
+
   return {
     async examine(request, { signal, report }) {
       await using stack = new AsyncDisposableStack()
       const { domain, repository, tag } = request
       if (domain === undefined) {
         const exam = createExamination('gateway', { signal, report, total: GATEWAY_STEPS })
-        const facts = { ...options.gateway, listening }
+        const facts = { ...options.gateway, domains: ownDomains, listening }
         await examineGateway(exam, facts, { fresh: () => openFresh(settings, stack), options: settings })
         if (options.upstreams !== undefined) await lookAtUpstreams(exam, options.upstreams.all())
         return exam.diagnosis()

@@ -97,6 +97,12 @@ describe('the doctor, of a domain that is pulled through', function () {
     assert.ok(busy.includes(`seaway_upstream_ratelimit_remaining${limited} 0\n`), busy)
   })
 
+  it('asks nobody to publish what is pulled through', async () => {
+    await bed.pull('docker.io/alpine', '3')
+    const { state, says } = stepOf(await examine({}), 'published')
+    assert.deepEqual([state, says], ['ok', 'nothing was pushed to a domain yet'])
+  })
+
   it('shows what registries said last, of the gateway', async () => {
     await bed.pull('docker.io/alpine', '3')
     const well = stepOf(await examine({}), 'upstreams')
