@@ -8,7 +8,7 @@ import type { SeawayProcess } from '../test/support/seaway-process.ts'
 const MiB = 1024 * 1024
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json'
 
-/** How long a download may say nothing before it counts as hung. */
+/** How long a download may say nothing before it counts as hung: then the bench fails, for whoever serves may be why. */
 const SILENCE_MS = 15_000
 
 /** The repository in the domain's tree. */

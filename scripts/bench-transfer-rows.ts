@@ -57,21 +57,6 @@ const ADD = [
   '--max-file-links=1024'
 ]
 
-/**
- * Helia's sessions begin to listen for a block after they have asked for it, so that one which is sent at once is
- * missed and the file never ends (see `src/ipfs/wants.ts`): it has so many tries, and those that hang aren't counted.
- */
-async function untilItEnds(pull: () => Promise<Figures>, tries = 10): Promise<Figures> {
-  for (let left = tries; ; left--) {
-    try {
-      return await pull()
-    } catch (error) {
-      if (left <= 1) throw error
-      process.stderr.write(`Helia: ${(error as Error).message}; once more\n`)
-    }
-  }
-}
-
 /** The rows of one kind of network; `link` stands between the two sides if there is one. */
 export async function rowsOf(bench: Bench, link: Link | undefined): Promise<Row[]> {
   const { base, layer, cid, root, data, copy, temp, dns, profiles, running } = bench
@@ -154,8 +139,8 @@ export async function rowsOf(bench: Bench, link: Link | undefined): Promise<Row[
     row('http', 'Seaway, CAR over HTTP', true, () => cold('http', overHttp, publisher.pid)),
     row('stream', 'Seaway, CAR over libp2p', true, () => cold('stream', overStreams, publisher.pid)),
     row('bitswap', 'Seaway, bitswap', false, () => cold('bitswap', bitswapAt, bitswap.pid)),
-    row('helia', "Helia's bitswap and unixfs", false, () =>
-      untilItEnds(async () => through(await startRole(['helia', bitswapAt[0] ?? '', cid]), bitswap.pid))
+    row('helia', "Helia's bitswap and unixfs", false, async () =>
+      through(await startRole(['helia', bitswapAt[0] ?? '', cid]), bitswap.pid)
     )
   ]
   if (!bench.kubo || !available('ipfs')) return rows
