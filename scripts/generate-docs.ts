@@ -22,7 +22,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 
 /** The route table. Handlers are made over nothing, for they are not called. */
 function endpoints(): string {
-  const routes = registryRoutes({ registry: { ipns: {} } as never, hosts: [] })
+  const routes = registryRoutes({ registry: { ipns: {} } as never, hosts: [], auth: { access: {} } as never })
   return table(
     ['method', 'path', 'what it does'],
     routes.map(({ method, path, about }) => [

@@ -84,6 +84,13 @@ export function duration(text: string): number {
   return Number(match[1]) * (units[match[2] as string] as number)
 }
 
+/** A {@link duration} of a minute or more: no client asks for tokens more often. Throws an Error that says what is needed. */
+export function atLeastMinute(text: string): number {
+  const time = duration(text)
+  if (time < 60_000) throw new Error('at least 1m is needed')
+  return time
+}
+
 /** A size, in bytes. Throws an Error that says what is needed. */
 export function size(text: string): number {
   const units: Record<string, number> = {

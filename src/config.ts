@@ -1,9 +1,10 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
 import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { parse as parseYaml } from 'yaml'
 import {
+  atLeastMinute,
   cidr,
   count,
   dnsServer,
@@ -75,6 +76,18 @@ export interface Config {
   readonly clientRate: number | undefined
   readonly clientsRate: number | undefined
   readonly allowAnonymousPush: boolean
+  /** The users file; `undefined` where nobody is asked for. See {@link asksForUsers}. */
+  readonly authUsers: string | undefined
+  readonly authRules: string | undefined
+  readonly authAnonymousPull: boolean
+  readonly authScheme: 'bearer' | 'basic'
+  readonly authUrl: string | undefined
+  readonly authService: string
+  readonly authTokenLifetime: number
+  readonly authRefreshLifetime: number
+  readonly authKeyRotation: number
+  readonly authIssuerTimeout: number
+  readonly auditLog: string
   readonly hosts: readonly string[]
   readonly pushBase: 'published' | 'empty'
   readonly upstreams: ReadonlyMap<string, UpstreamSetting>
@@ -229,9 +242,10 @@ export const SETTINGS: readonly Setting[] = [
   row(
     'seed',
     'published|all|none',
-    'all',
-    'what peers can have from here: the trees of own domains with what they hold, everything in the store, or nothing',
-    oneOf('published', 'all', 'none')
+    '',
+    'what peers can have from here, whoever they are: the trees of own domains with what they hold, everything in the store, or nothing. If not set: none where users are asked for and SEAWAY_AUTH_ANONYMOUS_PULL is no, else all',
+    // `check` puts in what holds if it isn't set
+    (text) => (text === '' ? ('' as 'none') : oneOf('published', 'all', 'none')(text))
   ),
   row(
     'uploadLimit',
@@ -351,6 +365,74 @@ export const SETTINGS: readonly Setting[] = [
     optional(rate)
   ),
   row('allowAnonymousPush', 'yes|no', 'no', 'let anyone push, even when listening beyond loopback', yesNo),
+  row(
+    'authUsers',
+    'FILE',
+    '',
+    "users and their passwords (htpasswd with bcrypt; see 'seaway login-user'); <data>/auth/users where that is there. Without it and SEAWAY_AUTH_RULES nobody is asked who they are",
+    optional(plain)
+  ),
+  row(
+    'authRules',
+    'FILE',
+    '',
+    'who may do what where, as YAML; if not set, every user may do everything',
+    optional(plain)
+  ),
+  row(
+    'authAnonymousPull',
+    'yes|no',
+    'no',
+    'where users are asked for: let anyone pull everything without logging in',
+    yesNo
+  ),
+  row(
+    'authScheme',
+    'bearer|basic',
+    'bearer',
+    'how clients are asked to log in: by tokens, or by a password with each request, with which clients cannot pull without one. Both are taken',
+    oneOf('bearer', 'basic')
+  ),
+  row(
+    'authUrl',
+    'URL',
+    '',
+    'where clients reach the token endpoint, as https://registry.example.com; where they came if not set',
+    optional((text) => httpUrl(text).replace(/\/+$/, ''))
+  ),
+  row(
+    'authService',
+    'NAME',
+    'seaway',
+    'what tokens of this gateway are called for: their audience',
+    (text) => {
+      if (!/^[\w.:-]{1,100}$/.test(text)) throw new Error('letters, digits and . : _ - are needed')
+      return text
+    }
+  ),
+  row(
+    'authTokenLifetime',
+    'TIME',
+    '15m',
+    'how long a token that a client gets for its requests holds',
+    atLeastMinute
+  ),
+  row(
+    'authRefreshLifetime',
+    'TIME',
+    '90d',
+    'how long a client that keeps no password stays logged in',
+    atLeastMinute
+  ),
+  row('authKeyRotation', 'TIME', '30d', 'how often a new key begins to sign tokens', atLeastMinute),
+  row('authIssuerTimeout', 'TIME', '5s', 'deadline of a request for the keys of an issuer', duration),
+  row(
+    'auditLog',
+    'FILE|stderr|none',
+    'none',
+    'where it is written who pushed, deleted, published, logged in or was refused: one JSON object a line',
+    plain
+  ),
   row('hosts', 'DOMAIN,…', '', 'domains that clients use as the host name of this gateway', list(plain)),
   row(
     'pushBase',
@@ -592,11 +674,40 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
-function check(config: Config): Config {
-  if (!isLoopback(config.listen.host) && !config.allowAnonymousPush) {
+/** Where the data folder has what is about users: tokens, signing keys, and the users if no other file is named. */
+export function authFolderOf({ data }: Pick<Config, 'data'>): string {
+  return join(data, 'auth')
+}
+
+/** The users file that `seaway login-user` writes. */
+export function usersFileOf({ authUsers, data }: Pick<Config, 'authUsers' | 'data'>): string {
+  return authUsers ?? join(authFolderOf({ data }), 'users')
+}
+
+/** Whether this gateway asks who somebody is, by users or by rules. */
+export function asksForUsers({ authUsers, authRules }: Pick<Config, 'authUsers' | 'authRules'>): boolean {
+  return authUsers !== undefined || authRules !== undefined
+}
+
+/** Puts in what follows from other settings. */
+function complete(given: Config): Config {
+  const authUsers = given.authUsers ?? [usersFileOf(given)].find(existsSync)
+  const open = !asksForUsers({ ...given, authUsers }) || given.authAnonymousPull
+  const seed = (given.seed as string) === '' ? (open ? 'all' : 'none') : given.seed
+  return { ...given, authUsers, seed }
+}
+
+function check(given: Config): Config {
+  const config = complete(given)
+  if (asksForUsers(config) && config.allowAnonymousPush) {
+    throw new ConfigError(
+      `SEAWAY_ALLOW_ANONYMOUS_PUSH is yes, but users are asked for (${config.authUsers ?? config.authRules}): take one out`
+    )
+  }
+  if (!isLoopback(config.listen.host) && !config.allowAnonymousPush && !asksForUsers(config)) {
     throw new ConfigError(
       `SEAWAY_LISTEN is '${config.listen.host}:${config.listen.port}', which others can reach, and anyone could push there: ` +
-        'listen on 127.0.0.1, or set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes if that is meant'
+        "listen on 127.0.0.1, make a user with 'seaway login-user', or set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes if that is meant"
     )
   }
   const local = config.allowPrivatePeers || config.allowDial.length > 0

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { openAccess } from './access.ts'
 import { controlPath, serveControl } from './cli/control.ts'
 import type { Config } from './config.ts'
 import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
@@ -213,9 +214,11 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       idleMs: config.idleTimeout,
       fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
     }
+    const auth = await openAccess(config, registry, log, stack)
     const admission = createAdmission({ ...admissionTerms(config), log })
     const app = createApp({
       registry,
+      auth,
       admission,
       log,
       hosts: config.hosts,

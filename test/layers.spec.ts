@@ -9,6 +9,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 const RANKS: readonly (readonly string[])[] = [
   ['main'],
   ['cli', 'http'],
+  ['auth'],
   ['registry'],
   ['discovery', 'upstream'],
   ['tree'],
@@ -102,6 +103,8 @@ describe('layers', () => {
       '@koa/router': 'http',
       helia: 'ipfs',
       libp2p: 'ipfs',
+      jose: 'auth',
+      bcryptjs: 'auth',
       'dns-packet': 'discovery'
     }
     for (const file of sources()) {

@@ -1,11 +1,13 @@
 import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
+import { access } from './access.ts'
 import type { Command, CommandContext } from './command.ts'
 import { doctor } from './doctor.ts'
 import { gc } from './gc.ts'
 import { history } from './history.ts'
 import { key } from './key.ts'
+import { loginUser } from './login-user.ts'
 import { pin } from './pin.ts'
 import { prefetch } from './prefetch.ts'
 import { provide } from './provide.ts'
@@ -15,8 +17,10 @@ import { root } from './root.ts'
 import { serve } from './serve.ts'
 import { setup } from './setup.ts'
 import { sync } from './sync.ts'
+import { token } from './token.ts'
 import { usage } from './usage.ts'
 import { verify } from './verify.ts'
+import { whoami } from './whoami.ts'
 
 export type {
   Call,
@@ -44,7 +48,11 @@ export const COMMANDS: readonly Command[] = [
   history,
   pin,
   prefetch,
-  setup
+  setup,
+  loginUser,
+  token,
+  whoami,
+  access
 ]
 
 /** The command line was wrong: exit status 2. */

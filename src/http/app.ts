@@ -1,19 +1,23 @@
 import { Router } from '@koa/router'
 import Koa, { type Context } from 'koa'
+import type { Access, Audit } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Registry } from '../registry/index.ts'
 import type { Admission } from './admission.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
+import { type ChallengeOptions, createGuard } from './guard.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createClientMeter, repositoryIn } from './meter.ts'
 import { metricsRoutes } from './metrics.ts'
 import { nameRoutes } from './names.ts'
+import { publishRoutes } from './publish.ts'
 import { createPullHandlers } from './pull.ts'
 import { createPushHandlers } from './push.ts'
 import type { Naming } from './request.ts'
 import { type Route, routeTable } from './routes.ts'
 import { setServerTiming } from './timing.ts'
+import { tokenRoutes } from './token-endpoint.ts'
 import { type PeerTerms, trustlessRoutes } from './trustless.ts'
 
 /** What the HTTP side needs to know. Times in milliseconds. */
@@ -27,19 +31,34 @@ export interface AppOptions {
   readonly admission?: Pick<Admission, 'middleware'>
   /** On what terms peers are served on this port; without any unless given. */
   readonly terms?: PeerTerms
+  /** Who may do what; anybody anything unless given. */
+  readonly auth?: AuthOptions | undefined
   /** Aborted at shutdown: waits for others end then. */
   readonly stopping: AbortSignal
 }
 
+/** Who may do what, and how clients are asked who they are. */
+export interface AuthOptions {
+  /** Not there where only the audit log is kept. */
+  readonly access?: Access | undefined
+  readonly audit?: Audit | undefined
+  readonly challenge: ChallengeOptions
+}
+
 /** All routes of the gateway's port: the registry's and the trustless gateway's. */
-export function registryRoutes(options: Pick<AppOptions, 'registry' | 'hosts' | 'terms'>): readonly Route[] {
-  const { registry } = options
+export function registryRoutes(
+  options: Pick<AppOptions, 'registry' | 'hosts' | 'terms' | 'auth'>
+): readonly Route[] {
+  const { registry, auth } = options
   const naming: Naming = { hosts: options.hosts, names: registry.names }
   return [
     ...routeTable(createPullHandlers(registry, naming), createPushHandlers(registry, naming)),
     ...trustlessRoutes(registry.content, options.terms),
     ...metricsRoutes(registry),
-    ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns))
+    ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns)),
+    ...(auth?.access === undefined
+      ? []
+      : [...publishRoutes(registry.publishing), ...tokenRoutes({ ...auth, access: auth.access, naming })])
   ]
 }
 
@@ -51,7 +70,9 @@ export function createApp(options: AppOptions): Koa {
   const lifetime = createLifetimes(options.stopping)
   const naming: Naming = { hosts: options.hosts, names: options.registry.names }
   const meter = createClientMeter(options.registry.meters)
-  for (const { method, path, deadline, handle } of registryRoutes(options)) {
+  const guard = options.auth && createGuard({ ...options.auth, naming })
+  for (const each of registryRoutes(options)) {
+    const { method, path, deadline, handle } = each
     // Some clients leave the last slash out.
     const paths = path.endsWith('/') ? [path, path.slice(0, -1)] : path
     router.register(paths, method === 'GET' ? ['GET', 'HEAD'] : [method], async (ctx) => {
@@ -59,7 +80,8 @@ export function createApp(options: AppOptions): Koa {
       // what peers get is counted where it is sent
       if (path.startsWith('/v2/')) meter.watch(ctx, repositoryIn(ctx, naming))
       try {
-        await handle({ ctx, signal })
+        if (guard === undefined) await handle({ ctx, signal })
+        else await guard.run(ctx, each, () => handle({ ctx, signal }))
       } finally {
         if (path.startsWith('/v2/')) setServerTiming(ctx, signal)
       }

@@ -10,13 +10,14 @@ interface Metric {
 
 /**
  * What is measured, for Prometheus: how the servers of upstreams are, and how much they still give. It names servers
- * and no images.
+ * and no images, but tells what an operator's servers are and how much they still give: so it is for admins, where users
+ * are asked for. A rule by address would let in whatever comes through a reverse proxy on this machine.
  *
  * @see https://prometheus.io/docs/instrumenting/exposition_formats/
  */
 export function metricsRoutes(registry: Pick<Registry, 'names'>): readonly Route[] {
   return [
-    route('GET', '/metrics', 'how upstreams are, for Prometheus', false, async ({ ctx }) => {
+    route('GET', '/metrics', 'how upstreams are, for Prometheus', false, 'admin', async ({ ctx }) => {
       ctx.set('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
       ctx.body = metricsOf(registry).map(textOf).join('')
     })

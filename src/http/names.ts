@@ -27,14 +27,22 @@ export interface NamedRecord {
 export function nameRoutes(ipns: Pick<Ipns, 'record' | 'take'>): readonly Route[] {
   const nameOf = (ctx: Context): string => String(ctx['params']?.name ?? '')
   return [
-    route('GET', '/routing/v1/ipns/:name', 'the signed record of an IPNS name', true, async ({ ctx }) => {
-      sendRecord(ctx, nameOf(ctx), await ipns.record(nameOf(ctx)))
-    }),
+    route(
+      'GET',
+      '/routing/v1/ipns/:name',
+      'the signed record of an IPNS name',
+      true,
+      'open',
+      async ({ ctx }) => {
+        sendRecord(ctx, nameOf(ctx), await ipns.record(nameOf(ctx)))
+      }
+    ),
     route(
       'PUT',
       '/routing/v1/ipns/:name',
       'takes a signed record of an IPNS name in',
       true,
+      'open',
       async ({ ctx }) => {
         if (ctx.get('Content-Type').split(';')[0] !== IPNS_RECORD)
           throw new RegistryError('REQUEST_INVALID', `a record is sent as ${IPNS_RECORD}`, { status: 415 })

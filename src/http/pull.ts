@@ -1,6 +1,8 @@
 import { isAbort, RegistryError } from '../oci/errors.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
-import type { Registry } from '../registry/index.ts'
+import { parseRepository } from '../oci/reference.ts'
+import type { Listed, Page, Registry } from '../registry/index.ts'
+import { permitOf } from './permit.ts'
 import { parseRange } from './range.ts'
 import {
   cataloguePlace,
@@ -125,13 +127,18 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
 
     async catalogue({ ctx, signal }) {
       const page = pageOf(ctx)
-      const of = cataloguePlace(ctx, naming)
-      const after = page.after.startsWith(of.prefix) ? page.after.slice(of.prefix.length) : page.after
+      const { place, prefix } = cataloguePlace(ctx, naming)
+      const after = page.after.startsWith(prefix) ? page.after.slice(prefix.length) : page.after
+      const some = (part: Page) =>
+        place === undefined ? lists.catalogue(part, signal) : lists.repositories(place, part, signal)
+      const nameIn = (name: string) =>
+        place === undefined ? parseRepository(name) : { asked: prefix + name, place, repository: name }
+      const permit = permitOf(ctx)
       const { items, more } =
-        of.place === undefined
-          ? await lists.catalogue(page, signal)
-          : await lists.repositories(of.place, { ...page, after }, signal)
-      const names = items.map((name) => of.prefix + name)
+        permit === undefined
+          ? await some({ ...page, after })
+          : await visible({ ...page, after }, some, (name) => permit.may(nameIn(name), 'pull'))
+      const names = items.map((name) => prefix + name)
       if (more) linkNext(ctx, page, names.at(-1))
       ctx.body = { repositories: names }
     },
@@ -162,6 +169,29 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
 /** What says that an answer may be out of date, and why. @see https://www.rfc-editor.org/rfc/rfc7234#section-5.5.1 */
 function staleWarning(why: string): string {
   return `110 seaway "the upstream cannot be asked: ${why.replace(/[^\x20-\x7e]|["\\]/g, ' ').slice(0, 300)}"`
+}
+
+/** How many names are looked at to fill a page with those that a client may see. */
+const AT_ONCE = 1000
+
+/** A page of what a client may see of a list. It looks as far as it must, so that a short page is the last. */
+async function visible(
+  page: Page,
+  list: (page: Page) => Promise<Listed<string>>,
+  may: (name: string) => Promise<boolean>
+): Promise<Listed<string>> {
+  const items: string[] = []
+  for (let { after } = page; ; ) {
+    const some = await list({ after, limit: AT_ONCE })
+    for (const name of some.items) {
+      if (!(await may(name))) continue
+      if (items.length === page.limit) return { items, more: true }
+      items.push(name)
+    }
+    const last = some.items.at(-1)
+    if (!some.more || last === undefined) return { items, more: false }
+    after = last
+  }
 }
 
 /** Whether an If-None-Match header names this content. */

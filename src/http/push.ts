@@ -3,8 +3,9 @@ import { clip, isAlgorithm } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { MAX_MANIFEST } from '../oci/manifest.ts'
 import { isTag, type RepositoryName } from '../oci/reference.ts'
-import { type Registry, type UploadStatus, uploadHeaders } from '../registry/index.ts'
+import { type Registry, type UploadStatus, type UploadTarget, uploadHeaders } from '../registry/index.ts'
 import { bodyOf } from './early.ts'
+import { permitOf } from './permit.ts'
 import {
   chunkRangeOf,
   digestOfPath,
@@ -51,10 +52,10 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
 
   return {
     async startUpload({ ctx, signal }) {
-      const name = repositoryOf(ctx, naming)
+      const name = uploadTarget(ctx)
       push.writableDomain(name)
       const mount = digestOfQuery(ctx, 'mount')
-      const from = mountSource(ctx)
+      const from = await mountSource(ctx)
       if (mount !== undefined && from !== 'nowhere' && (await push.mount(name, mount, from, signal))) {
         created(ctx, name, mount)
         return
@@ -76,17 +77,17 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
     },
 
     async uploadStatus({ ctx }) {
-      const name = repositoryOf(ctx, naming)
+      const name = uploadTarget(ctx)
       uploading(ctx, name, await uploads.status(name, uploadId(ctx)), 204)
     },
 
     async appendUpload({ ctx }) {
-      const name = repositoryOf(ctx, naming)
+      const name = uploadTarget(ctx)
       uploading(ctx, name, await uploads.append(name, uploadId(ctx), bodyOf(ctx), chunkRangeOf(ctx)), 202)
     },
 
     async finishUpload({ ctx }) {
-      const name = repositoryOf(ctx, naming)
+      const name = uploadTarget(ctx)
       const digest = digestOfQuery(ctx)
       if (digest === undefined) {
         throw new RegistryError(
@@ -99,7 +100,7 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
     },
 
     async cancelUpload({ ctx }) {
-      await uploads.cancel(repositoryOf(ctx, naming), uploadId(ctx))
+      await uploads.cancel(uploadTarget(ctx), uploadId(ctx))
       ctx.status = 204
     },
 
@@ -139,12 +140,25 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
     }
   }
 
-  /** Where a blob is mounted from; a name that can't be one is where nothing is. */
-  function mountSource(ctx: Context): RepositoryName | undefined | 'nowhere' {
+  /** Where an upload of this client goes: one is found again by who began it alone. */
+  function uploadTarget(ctx: Context): UploadTarget {
+    const name = repositoryOf(ctx, naming)
+    const by = permitOf(ctx)?.owner
+    return by === undefined ? name : { ...name, by }
+  }
+
+  /**
+   * Where a blob is mounted from; a name that can't be one is where nothing is, and so is one that the client may not
+   * read. From anywhere at all, only who may read everything.
+   */
+  async function mountSource(ctx: Context): Promise<RepositoryName | undefined | 'nowhere'> {
     const from = queryOf(ctx, 'from')
-    if (from === undefined) return undefined
+    const permit = permitOf(ctx)
+    if (from === undefined)
+      return permit === undefined || (await permit.mayEverywhere('pull')) ? undefined : 'nowhere'
     try {
-      return repositoryNamed(ctx, naming, from)
+      const name = repositoryNamed(ctx, naming, from)
+      return permit === undefined || (await permit.may(name, 'pull')) ? name : 'nowhere'
     } catch (error) {
       if (error instanceof RegistryError) return 'nowhere'
       throw error
@@ -152,7 +166,7 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
   }
 
   /** A monolithic upload that failed has no session for the client to come back to. */
-  async function dropUpload(name: RepositoryName, id: string): Promise<void> {
+  async function dropUpload(name: UploadTarget, id: string): Promise<void> {
     await uploads.cancel(name, id).catch(() => undefined) // it ended with the failure already
   }
 }

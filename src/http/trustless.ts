@@ -59,14 +59,16 @@ export function trustlessRoutes(content: Content, terms: PeerTerms = FREE): read
       '/ipfs/:cid',
       'a block (`format=raw`) or a CAR (`format=car`, `dag-scope`, `entity-bytes`) from the store, for peers',
       false,
+      'open',
       handle
     ),
-    route('GET', '/ipfs/:cid/*path', 'the same below a path; CARs prove the path', false, handle),
+    route('GET', '/ipfs/:cid/*path', 'the same below a path; CARs prove the path', false, 'open', handle),
     route(
       'GET',
       '/ipns/:name',
       'a signed record (`format=ipns-record`), where one is known',
       false,
+      'open',
       (exchange) => ipns(exchange, content)
     ),
     route(
@@ -74,6 +76,7 @@ export function trustlessRoutes(content: Content, terms: PeerTerms = FREE): read
       MAPPINGS_PATH,
       'which of the blobs `digests=…,…` are offered to peers, with the CIDs of their files (nothing proves them but the content)',
       false,
+      'open',
       async ({ ctx }) => {
         takeSeat(ctx, terms.seats)
         await mappings(ctx, content)

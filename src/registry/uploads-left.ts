@@ -14,16 +14,20 @@ export interface LeftUploads {
   release(file: string): void
 }
 
+/** Where an upload goes, and whose it is: nobody else finds it, also after a restart. `by` is any text; none for anybody's. */
+export type UploadTarget = RepositoryName & { readonly by?: string }
+
 /** Whose limit what a repository receives counts towards. */
 export const domainOf = ({ place }: RepositoryName): string =>
   place.kind === 'domain' ? place.domain : place.kind
 
 /**
- * What session files are called: their id, a mark of the repository that they belong to, and one of its domain (names
+ * What session files are called: their id, a mark of the repository and of whom they belong to, and one of its domain (names
  * themselves may be longer than a file's name can be).
  */
-export function uploadFile(id: string, name: RepositoryName): string {
-  return `upload-${id}-${markOf(name.asked)}-${markOf(domainOf(name))}`
+export function uploadFile(id: string, name: UploadTarget): string {
+  const owner = name.by === undefined ? '' : `\0${name.by}`
+  return `upload-${id}-${markOf(name.asked + owner)}-${markOf(domainOf(name))}`
 }
 
 const markOf = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 16)

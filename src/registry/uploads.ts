@@ -7,7 +7,7 @@ import type { RepositoryName } from '../oci/reference.ts'
 import type { BlobInfo, BlobWriter, Store } from '../store/index.ts'
 import type { Links } from './links.ts'
 import type { Quota, Reservation } from './quota.ts'
-import { domainOf, uploadFile } from './uploads-left.ts'
+import { domainOf, type UploadTarget, uploadFile } from './uploads-left.ts'
 
 /** Where an upload stands. */
 export interface UploadStatus {
@@ -30,29 +30,29 @@ export type Body = AsyncIterable<Uint8Array>
  * restart, and end by completion, by cancellation, by a wrong digest, or by expiry.
  */
 export interface Uploads {
-  start(name: RepositoryName): Promise<UploadStatus>
+  start(name: UploadTarget): Promise<UploadStatus>
   /** @throws {RegistryError} BLOB_UPLOAD_UNKNOWN */
-  status(name: RepositoryName, id: string): Promise<UploadStatus>
+  status(name: UploadTarget, id: string): Promise<UploadStatus>
   /**
    * Adds a chunk. If the body breaks off, what arrived is kept and {@link status} tells how much.
    *
    * @throws {RegistryError} BLOB_UPLOAD_UNKNOWN, RANGE_INVALID (out of order), SIZE_INVALID, STORAGE_FULL,
    *   DENIED (a limit is reached)
    */
-  append(name: RepositoryName, id: string, body: Body, range: ChunkRange | undefined): Promise<UploadStatus>
+  append(name: UploadTarget, id: string, body: Body, range: ChunkRange | undefined): Promise<UploadStatus>
   /**
    * Adds a last chunk and makes the whole a blob of the repository. The session ends, whatever comes of it.
    *
    * @throws {RegistryError} DIGEST_INVALID, and as {@link append}
    */
   finish(
-    name: RepositoryName,
+    name: UploadTarget,
     id: string,
     body: Body,
     range: ChunkRange | undefined,
     digest: Digest
   ): Promise<BlobInfo>
-  cancel(name: RepositoryName, id: string): Promise<void>
+  cancel(name: UploadTarget, id: string): Promise<void>
   /** Repositories that something is being uploaded to now, or was in the last `withinMs` milliseconds without an end. */
   inProgress(withinMs: number): readonly RepositoryName[]
   /** Ends sessions and partial transfers on which nothing has happened for `idleMs`; returns how many. */
@@ -62,7 +62,7 @@ export interface Uploads {
 }
 
 interface Session {
-  readonly name: RepositoryName
+  readonly name: UploadTarget
   readonly file: string
   readonly writer: BlobWriter
   /** Room within the limits for what has arrived. */
@@ -78,12 +78,12 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
   /** Files that are being removed because they expired. */
   const ending = new Set<string>()
 
-  const sessionOf = (name: RepositoryName, file: string, writer: BlobWriter): Session => {
+  const sessionOf = (name: UploadTarget, file: string, writer: BlobWriter): Session => {
     const room = quota.reserve(domainOf(name))
     return { name, file, writer, room, busy: false, used: Date.now() }
   }
 
-  async function find(name: RepositoryName, id: string): Promise<Session> {
+  async function find(name: UploadTarget, id: string): Promise<Session> {
     const file = uploadFile(id, name)
     const open = sessions.get(file) ?? resuming.get(file)
     if (open !== undefined) return open
@@ -95,7 +95,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
   }
 
   /** A session that was begun before a restart: its file is read once, to be hashed, and then open no longer than any other's. */
-  async function resume(file: string, name: RepositoryName, id: string): Promise<Session> {
+  async function resume(file: string, name: UploadTarget, id: string): Promise<Session> {
     const writer = await store.incoming.resume(file).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw unknown(id)
       throw error
@@ -111,7 +111,7 @@ export function createUploads(options: { store: Store; links: Links; quota: Quot
     return session
   }
 
-  async function claim(name: RepositoryName, id: string): Promise<Session> {
+  async function claim(name: UploadTarget, id: string): Promise<Session> {
     const session = await find(name, id)
     if (session.busy) {
       throw new RegistryError('BLOB_UPLOAD_INVALID', 'another request is writing to this upload', {

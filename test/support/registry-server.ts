@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDiscovery } from '../../src/discovery/index.ts'
 import { type AdmissionOptions, createAdmission } from '../../src/http/admission.ts'
-import { createApp } from '../../src/http/app.ts'
+import { type AuthOptions, createApp } from '../../src/http/app.ts'
 import { listen, peerServer } from '../../src/http/server.ts'
 import { createTrustlessApp } from '../../src/http/trustless.ts'
 import { createIpfs, createOffer, type Ipfs, type SeedPolicy } from '../../src/ipfs/index.ts'
@@ -51,6 +51,8 @@ export interface RegistryServerOptions {
   seed?: SeedPolicy
   /** Name servers that a doctor asks instead. */
   doctorServers?: readonly string[]
+  /** Who may do what, made for the server's folder; anybody anything unless given. */
+  auth?: (folder: string, stack: AsyncDisposableStack) => Promise<AuthOptions>
   /** What a doctor may dial; anything unless given. */
   doctorDial?: 'any' | 'public'
 }
@@ -207,10 +209,12 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   const stopping = new AbortController()
   if (options.seed !== undefined)
     await ipfs.serveHttp(peerServer(createTrustlessApp({ content: registry.content, log }), { idleMs, log }))
+  const auth = await options.auth?.(folder, stack)
   const admission =
     options.admission && createAdmission({ ...UNLIMITED, trustedProxies: [], log, ...options.admission })
   const app = createApp({
     registry,
+    auth,
     ...(admission && { admission }),
     log,
     hosts: options.hosts ?? [],

@@ -1,0 +1,45 @@
+import { type AuthSettings, openAudit, openAuth } from './auth/index.ts'
+import { asksForUsers, authFolderOf, type Config } from './config.ts'
+import type { AuthOptions } from './http/app.ts'
+import type { Log } from './log.ts'
+import type { Registry } from './registry/index.ts'
+
+/** What of the settings is about users. */
+export function authSettings(config: Config): AuthSettings {
+  return {
+    folder: authFolderOf(config),
+    users: config.authUsers,
+    rules: config.authRules,
+    anonymousPull: config.authAnonymousPull,
+    service: config.authService,
+    tokenLifetimeMs: config.authTokenLifetime,
+    refreshLifetimeMs: config.authRefreshLifetime,
+    keyRotationMs: config.authKeyRotation,
+    issuerTimeoutMs: config.authIssuerTimeout
+  }
+}
+
+/**
+ * Opens who may do what, and the audit log, and has `stack` close them; `undefined` where neither is wanted.
+ *
+ * @throws Error that names the file which is wrong, and how
+ */
+export async function openAccess(
+  config: Config,
+  registry: Pick<Registry, 'publishing'>,
+  log: Log,
+  stack: AsyncDisposableStack
+): Promise<AuthOptions | undefined> {
+  const audit = config.auditLog === 'none' ? undefined : openAudit(config.auditLog)
+  if (audit !== undefined) {
+    stack.defer(() => audit.stop())
+    registry.publishing.onPublished((domain, root) => {
+      audit.write({ event: 'publish', who: 'gateway', client: 'none', domain, root: root.toString() })
+    })
+  }
+  const access = asksForUsers(config) ? await openAuth(authSettings(config), log) : undefined
+  if (access !== undefined) stack.defer(() => access.stop())
+  if (access === undefined && audit === undefined) return undefined
+  const { authScheme: scheme, authService: service, authUrl: url } = config
+  return { access, audit, challenge: { scheme, service, url } }
+}

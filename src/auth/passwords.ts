@@ -1,0 +1,136 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { Worker } from 'node:worker_threads'
+import { LRUCache } from 'lru-cache'
+import { RegistryError } from '../oci/errors.ts'
+
+/** Hashing and checking of passwords, away from the thread that serves. */
+export interface Passwords {
+  /** @throws {RegistryError} REQUEST_INVALID for what bcrypt can't tell apart */
+  hash(password: string): Promise<string>
+  /**
+   * Whether a password is that of a hash. `undefined` stands for somebody who isn't there: that costs as much as for
+   * `like`, the hash of somebody else, and the answer is no.
+   *
+   * @throws {RegistryError} UNAVAILABLE when too many wait
+   */
+  check(password: string, hash: string | undefined, like?: string): Promise<boolean>
+  /** Whether {@link check} would answer yes out of its memory. */
+  known(password: string, hash: string | undefined): boolean
+  stop(): Promise<void>
+}
+
+/** bcrypt's cost for new passwords: 2^10 rounds, some 50 ms. */
+const COST = 10
+
+/** bcrypt reads no more of a password than this, in bytes. */
+const MAX_PASSWORD = 72
+
+/** How many checks may wait; at some 50 ms each, the last one of them a few seconds. */
+const MAX_WAITING = 64
+
+/** How long a right password is remembered, in milliseconds: a push of a hundred requests costs one check. */
+const REMEMBER = 30_000
+
+/** What the thread may use, in MB. */
+const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 }
+
+/** Salt and hash of no password that anybody knows. */
+const DECOY = '.'.repeat(53)
+
+interface Answer {
+  readonly id: number
+  readonly result?: boolean | string
+  readonly error?: string
+}
+
+/**
+ * Makes {@link Passwords}. The thread begins with the first password, and a right one is remembered for half a minute,
+ * as a keyed hash of password and stored hash together: a changed password is unknown at once.
+ */
+export function createPasswords(): Passwords {
+  const key = randomBytes(32)
+  const right = new LRUCache<string, true>({ max: 1000, ttl: REMEMBER })
+  const running = new Map<string, Promise<boolean>>()
+  const waiting = new Map<number, PromiseWithResolvers<boolean | string>>()
+  let worker: Worker | undefined
+  let last = 0
+
+  function ask(question: { password: string; hash?: string; cost?: number }): Promise<boolean | string> {
+    if (waiting.size >= MAX_WAITING) {
+      throw new RegistryError('UNAVAILABLE', 'too many are logging in at once; try again', {
+        headers: { 'Retry-After': '5' }
+      })
+    }
+    worker ??= begin()
+    const id = ++last
+    const answer = Promise.withResolvers<boolean | string>()
+    waiting.set(id, answer)
+    worker.postMessage({ id, ...question }, [])
+    return answer.promise
+  }
+
+  function begin(): Worker {
+    const thread = new Worker(new URL('./bcrypt-worker.js', import.meta.url), { resourceLimits: LIMITS })
+    const fail = (error: Error) => {
+      if (worker === thread) worker = undefined
+      for (const { reject } of waiting.values()) reject(error)
+      waiting.clear()
+    }
+    thread.unref()
+    thread.on('error', fail)
+    thread.on('exit', () => fail(new Error('the thread that checks passwords has ended')))
+    thread.on('message', ({ id, result, error }: Answer) => {
+      const answer = waiting.get(id)
+      waiting.delete(id)
+      if (result === undefined) answer?.reject(new Error(error))
+      else answer?.resolve(result)
+      if (waiting.size === 0) thread.unref()
+    })
+    return thread
+  }
+
+  /** Awaits an answer; who asks waits for it, so the process stays. */
+  async function answered(question: { password: string; hash?: string; cost?: number }) {
+    const answer = ask(question)
+    worker?.ref()
+    return answer
+  }
+
+  const keyOf = (password: string, hash: string) =>
+    createHmac('sha256', key).update(hash).update('\0').update(password).digest('base64')
+
+  return {
+    async hash(password) {
+      const length = Buffer.byteLength(password)
+      if (length === 0 || length > MAX_PASSWORD || password.includes('\0')) {
+        throw new RegistryError(
+          'REQUEST_INVALID',
+          `the password has ${length} bytes, but must have 1 to ${MAX_PASSWORD}, and no NUL: bcrypt reads no more`
+        )
+      }
+      return String(await answered({ password, cost: COST }))
+    },
+    known: (password, hash) => hash !== undefined && right.has(keyOf(password, hash)),
+    async check(password, hash, like) {
+      if (hash === undefined) {
+        await answered({ password, hash: `${like?.slice(0, 7) ?? `$2b$${COST}$`}${DECOY}` })
+        return false
+      }
+      const what = keyOf(password, hash)
+      if (right.has(what)) return true
+      const check =
+        running.get(what) ??
+        answered({ password, hash })
+          .then((result) => {
+            if (result === true) right.set(what, true)
+            return result === true
+          })
+          .finally(() => running.delete(what))
+      running.set(what, check)
+      return check
+    },
+    async stop() {
+      await worker?.terminate()
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import type { RepositoryName } from '../oci/reference.ts'
+import { displayName } from '../oci/reference.ts'
+import { globMatches } from '../registry/glob.ts'
+import type { Rule } from './rules.ts'
+import { type Action, type Grant, includes, nameOf, type Principal } from './types.ts'
+
+/** Whether something is allowed, and why. */
+export interface Decision {
+  readonly allowed: boolean
+  /** One sentence, for people. */
+  readonly why: string
+}
+
+/** What rules and tokens call a repository: `app`, `example.com/app`, `ipfs/<CID>/app`. */
+export function rightsName({ place, repository }: RepositoryName): string {
+  if (place.kind === 'domain') return displayName(place.domain, repository)
+  return `${place.kind}/${place.kind === 'ipfs' ? place.cid : place.name}/${repository}`
+}
+
+/** Whether a name is one below a root that the request names: then only globs that say so are for it. */
+const BELOW_ROOT = /^(ipfs|ipns)\/[^/]+\//
+
+/**
+ * Whether a grant is for a repository. `**` is every repository of every domain, but nothing below `ipfs/` and `ipns/`:
+ * a root named by its CID may be that of any tree, so who may read those is said in so many words.
+ */
+export function grantsRepository({ repositories }: Pick<Grant, 'repositories'>, name: string): boolean {
+  const root = BELOW_ROOT.exec(name)?.[1]
+  const matches = (glob: string) =>
+    globMatches(glob, name) && (root === undefined || glob.startsWith(`${root}/`))
+  return (
+    repositories.some((glob) => !glob.startsWith('!') && matches(glob)) &&
+    // what is taken out is taken out whatever way it is written
+    !repositories.some((glob) => glob.startsWith('!') && globMatches(glob.slice(1), name))
+  )
+}
+
+/** Whether a grant is for all of a domain, or for everything (`undefined`), without exception. */
+function grantsAll({ repositories }: Pick<Grant, 'repositories'>, domain: string | undefined): boolean {
+  return (
+    !repositories.some((glob) => glob.startsWith('!')) &&
+    repositories.some((glob) => glob === '**' || (domain !== undefined && glob === `${domain}/**`))
+  )
+}
+
+/** Whether a rule is for somebody. A name of an issuer's is never matched by one of the users file, nor the other way round. */
+export function isFor(rule: Pick<Rule, 'who' | 'claims'>, principal: Principal): boolean {
+  if (principal.kind === 'token') return false
+  if (principal.kind === 'anonymous') return rule.who.includes('anonymous')
+  if (principal.kind === 'user')
+    return rule.who.some((who) => !who.includes(':') && globMatches(who, principal.name))
+  const { issuer, name, claims } = principal
+  return (
+    rule.who.some((who) => {
+      const at = who.indexOf(':')
+      return at > 0 && who.slice(0, at) === issuer && globMatches(who.slice(at + 1), name)
+    }) &&
+    Object.entries(rule.claims).every(([claim, glob]) => {
+      const value = Object.hasOwn(claims, claim) ? claims[claim] : undefined
+      return value !== undefined && globMatches(glob, value)
+    })
+  )
+}
+
+/** What is asked about: one repository; all of a domain (`publish`); or everything. */
+export type Subject =
+  | { readonly repository: string }
+  | { readonly domain: string }
+  | { readonly everything: true }
+
+/** Whether `principal` may do `action`: what any rule gives, or what its token brings. */
+export function decide(
+  rules: readonly Rule[],
+  principal: Principal,
+  action: Action,
+  subject: Subject
+): Decision {
+  const where =
+    'repository' in subject
+      ? subject.repository
+      : 'domain' in subject
+        ? `all of ${subject.domain}`
+        : 'everything'
+  const covers = (grant: Grant) =>
+    'repository' in subject
+      ? grantsRepository(grant, subject.repository)
+      : grantsAll(grant, 'domain' in subject ? subject.domain : undefined)
+  const who = nameOf(principal)
+  const all = principal.kind === 'token' ? [{ ...principal.grant, what: 'the token' }] : rules
+  const own = principal.kind === 'token' ? all : rules.filter((rule) => isFor(rule, principal))
+  const there = own.filter(covers)
+  const giving = there.find(({ can }) => includes(can, action))
+  if (giving !== undefined) return { allowed: true, why: `${who} may ${action} ${where}: ${saying(giving)}` }
+  const not = `${who} may not ${action} ${where}`
+  if (there.length > 0)
+    return { allowed: false, why: `${not}: ${there.map(saying).join('; ')}, and nothing says ${action}` }
+  if (own.length > 0)
+    return {
+      allowed: false,
+      why: `${not}: ${own.map(({ what }) => what).join(', ')} ${own.length > 1 ? 'are' : 'is'} for ${who}, but not for that`
+    }
+  return { allowed: false, why: `${not}: no rule is for ${who}` }
+}
+
+const saying = ({ what, repositories, can }: Grant & { what: string }): string =>
+  `${what} says ${can.join(', ')} on ${repositories.join(', ')}`

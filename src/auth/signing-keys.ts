@@ -1,0 +1,92 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes
+} from 'node:crypto'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Log } from '../log.ts'
+import { reason } from '../oci/errors.ts'
+
+/** A key that signs tokens of our own. */
+export interface SigningKey {
+  readonly id: string
+  readonly private: KeyObject
+  readonly public: KeyObject
+  /** Epoch ms. */
+  readonly created: number
+}
+
+/** The keys that sign tokens of our own. */
+export interface SigningKeys {
+  /** The key to sign with; a new one when the last has been used long enough. */
+  current(): Promise<SigningKey>
+  /** The key of this id, as long as anything that it signed may hold. */
+  find(id: string): SigningKey | undefined
+}
+
+/** The signature algorithm: Ed25519. */
+export const ALGORITHM = 'EdDSA'
+
+/** What a key file is called: when it was made, so that the order is known, and its id. */
+const FILE = /^(\d{13})-([0-9a-f]{16})\.pem$/
+
+/**
+ * Opens the keys in `folder`, and makes one if there is none that may still sign. One signs for `rotateMs` and goes
+ * when what it signed last has expired, `keepMs` later. Only one process uses the folder: the one that owns the data.
+ */
+export async function openSigningKeys(options: {
+  folder: string
+  rotateMs: number
+  keepMs: number
+  now?: () => number
+  log: Log
+}): Promise<SigningKeys> {
+  const { folder, rotateMs, keepMs, log, now = Date.now } = options
+  const keys = new Map<string, SigningKey>()
+  let rotating: Promise<SigningKey> | undefined
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  for (const name of (await readdir(folder)).sort()) {
+    const [, created, id] = FILE.exec(name) ?? []
+    if (id === undefined) continue
+    const path = join(folder, name)
+    try {
+      const secret = createPrivateKey(await readFile(path))
+      if (secret.asymmetricKeyType !== 'ed25519') throw new Error('it is no Ed25519 key')
+      keys.set(id, { id, private: secret, public: createPublicKey(secret), created: Number(created) })
+    } catch (error) {
+      log.error({ path, cause: reason(error) }, 'a signing key cannot be read: what it signed is refused')
+    }
+  }
+
+  const newest = () => [...keys.values()].at(-1)
+
+  async function rotate(): Promise<SigningKey> {
+    for (const { id, created } of keys.values()) {
+      if (created + rotateMs + keepMs > now()) continue
+      keys.delete(id)
+      await rm(join(folder, `${created}-${id}.pem`), { force: true })
+    }
+    const id = randomBytes(8).toString('hex')
+    const pair = generateKeyPairSync('ed25519')
+    const key = { id, private: pair.privateKey, public: pair.publicKey, created: now() }
+    const pem = pair.privateKey.export({ type: 'pkcs8', format: 'pem' })
+    await writeFile(join(folder, `${key.created}-${id}.pem`), pem, { mode: 0o600, flag: 'wx', flush: true })
+    keys.set(id, key)
+    log.info({ key: id }, 'a new key signs tokens from now on')
+    return key
+  }
+
+  const current = async (): Promise<SigningKey> => {
+    const key = newest()
+    if (key !== undefined && key.created + rotateMs > now()) return key
+    rotating ??= rotate().finally(() => {
+      rotating = undefined
+    })
+    return rotating
+  }
+  await current()
+  return { current, find: (id) => keys.get(id) }
+}
