@@ -5,7 +5,7 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import { BadToken, type Bearer, type Claims, isOwnToken, type Subject as TokenSubject } from './bearer.ts'
 import type { Issuers } from './issuers.ts'
 import type { Passwords } from './passwords.ts'
-import { type Decision, decide, isFor, type Subject } from './rights.ts'
+import { type Decision, decide, ownRules, type Subject } from './rights.ts'
 import type { AccessRules, Rule } from './rules.ts'
 import type { ScopeAccess } from './scopes.ts'
 import type { Throttle } from './throttle.ts'
@@ -175,10 +175,7 @@ export function createAccess(options: {
     decide: async (principal, action, subject) => decide(await allRules(), principal, action, subject),
 
     async grants(principal) {
-      if (principal.kind === 'token') return [principal.grant]
-      return (await allRules())
-        .filter((rule) => isFor(rule, principal))
-        .map(({ repositories, can }) => ({ repositories, can }))
+      return ownRules(await allRules(), principal).map(({ repositories, can }) => ({ repositories, can }))
     },
 
     async issue(principal, access) {

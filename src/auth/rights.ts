@@ -2,7 +2,7 @@ import type { RepositoryName } from '../oci/reference.ts'
 import { displayName } from '../oci/reference.ts'
 import { globMatches } from '../registry/glob.ts'
 import type { Rule } from './rules.ts'
-import { type Action, type Grant, includes, nameOf, type Principal } from './types.ts'
+import { type Action, ANONYMOUS, type Grant, includes, nameOf, type Principal } from './types.ts'
 
 /** Whether something is allowed, and why. */
 export interface Decision {
@@ -44,7 +44,7 @@ function grantsAll({ repositories }: Pick<Grant, 'repositories'>, domain: string
 }
 
 /** Whether a rule is for somebody. A name of an issuer's is never matched by one of the users file, nor the other way round. */
-export function isFor(rule: Pick<Rule, 'who' | 'claims'>, principal: Principal): boolean {
+function isFor(rule: Pick<Rule, 'who' | 'claims'>, principal: Principal): boolean {
   if (principal.kind === 'token') return false
   if (principal.kind === 'anonymous') return rule.who.includes('anonymous')
   if (principal.kind === 'user')
@@ -60,6 +60,18 @@ export function isFor(rule: Pick<Rule, 'who' | 'claims'>, principal: Principal):
       return value !== undefined && globMatches(glob, value)
     })
   )
+}
+
+/**
+ * The rules that are for somebody: its own, or what its token brings, and those for anonymous. Logging in takes nothing
+ * away.
+ */
+export function ownRules(
+  rules: readonly Rule[],
+  principal: Principal
+): readonly (Grant & { what: string })[] {
+  const own = rules.filter((rule) => isFor(rule, principal) || isFor(rule, ANONYMOUS))
+  return principal.kind === 'token' ? [{ ...principal.grant, what: 'the token' }, ...own] : own
 }
 
 /** What is asked about: one repository; all of a domain (`publish`); or everything. */
@@ -86,8 +98,7 @@ export function decide(
       ? grantsRepository(grant, subject.repository)
       : grantsAll(grant, 'domain' in subject ? subject.domain : undefined)
   const who = nameOf(principal)
-  const all = principal.kind === 'token' ? [{ ...principal.grant, what: 'the token' }] : rules
-  const own = principal.kind === 'token' ? all : rules.filter((rule) => isFor(rule, principal))
+  const own = ownRules(rules, principal)
   const there = own.filter(covers)
   const giving = there.find(({ can }) => includes(can, action))
   if (giving !== undefined) return { allowed: true, why: `${who} may ${action} ${where}: ${saying(giving)}` }

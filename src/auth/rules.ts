@@ -121,11 +121,6 @@ export function standardRules(options: { users: boolean; anonymousPull: boolean 
   })
   return [
     ...(options.users ? [rule('the standard rule (there is no SEAWAY_AUTH_RULES)', '*', ['admin'])] : []),
-    ...(options.anonymousPull
-      ? ALL_PULL.map((who) => rule('SEAWAY_AUTH_ANONYMOUS_PULL=yes', who, ['pull']))
-      : [])
+    ...(options.anonymousPull ? [rule('SEAWAY_AUTH_ANONYMOUS_PULL=yes', 'anonymous', ['pull'])] : [])
   ]
 }
-
-/** Who may pull where everybody may. */
-const ALL_PULL = ['anonymous', '*']
