@@ -1,0 +1,352 @@
+/** What clients see where users are asked for: tokens, rights that change, mounts, uploads, lists, guessing, the audit log. */
+import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
+import { digestOf } from '../support/oci-client.ts'
+
+const USERS = { alice: 'secret', bob: 'builder', carol: 'pass' }
+const RULES = `
+rules:
+  - {who: alice, repositories: ["**", "ipfs/**"], can: admin}
+  - {who: bob, repositories: [example.com/bob/**, registry.example.com/*], can: push}
+  - {who: anonymous, repositories: example.com/public/*, can: pull}
+`
+const alice = basic('alice', 'secret')
+const bob = basic('bob', 'builder')
+
+interface Token {
+  token: string
+  access_token: string
+  scope: string
+  expires_in: number
+  refresh_token?: string
+}
+
+describe('users over HTTP', function () {
+  this.timeout(30_000)
+  let auth: AuthServer
+  before(async () => {
+    auth = await startAuthServer({ users: USERS, rules: RULES, server: { hosts: ['registry.example.com'] } })
+  })
+  after(() => auth?.stop())
+
+  const post = (form: Record<string, string>) =>
+    auth.as(undefined, 'POST', '/auth/token', {
+      body: new URLSearchParams(form).toString(),
+      headers: { 'content-type': 'application/x-www-form-urlencoded' }
+    })
+  const shown = ({ token }: Token) => `Bearer ${token}`
+
+  describe('the token endpoint', () => {
+    const scope = 'repository:example.com/public/app:pull,push'
+
+    it('gives each what it has a right to, of several scopes', async () => {
+      const scopes = [
+        scope,
+        'repository:example.com/bob/app:push,pull,delete repository:b:pull',
+        'x:y:z',
+        'registry:catalog:*'
+      ]
+      const got = async (who?: string) => (await auth.token(scopes, who)).json<Token>().scope
+      assert.equal(await got(), 'repository:example.com/public/app:pull registry:catalog:*')
+      assert.equal(
+        await got(bob),
+        'repository:example.com/public/app:pull repository:example.com/bob/app:pull,push registry:catalog:*'
+      )
+      assert.match(await got(alice), /repository:example.com\/bob\/app:pull,push,delete repository:b:pull/)
+      const all = (await auth.token(['repository:a:*'], alice)).json<Token>()
+      assert.equal(all.scope, 'repository:a:pull,push,delete')
+      assert.equal(all.token, all.access_token)
+      assert.equal(all.expires_in, 60)
+      assert.equal(all.refresh_token, undefined)
+    })
+
+    it('takes the OAuth2 form, and gives tokens for refresh tokens', async () => {
+      const login = await post({
+        grant_type: 'password',
+        username: 'bob',
+        password: 'builder',
+        service: 'test',
+        access_type: 'offline',
+        scope: 'repository:example.com/bob/x:pull'
+      })
+      assert.equal(login.status, 200)
+      assert.equal(login.headers['cache-control'], 'no-store')
+      const { refresh_token = '', scope } = login.json<Token>()
+      assert.equal(scope, 'repository:example.com/bob/x:pull')
+      const again = await post({
+        grant_type: 'refresh_token',
+        refresh_token,
+        scope: 'repository:example.com/bob/y:push repository:c:pull'
+      })
+      assert.equal(again.json<Token>().scope, 'repository:example.com/bob/y:push')
+      assert.equal(again.json<Token>().refresh_token, refresh_token)
+      const docker = (await auth.as(bob, 'GET', '/auth/token?offline_token=true&account=bob')).json<Token>()
+      assert.ok(docker.refresh_token)
+    })
+
+    it('refuses what is wrong', async () => {
+      const access = (await auth.token([scope], alice)).json<Token>().token
+      for (const [form, status] of [
+        [{ grant_type: 'password', username: 'bob', password: 'wrong' }, 401],
+        [{ grant_type: 'refresh_token', refresh_token: access }, 401],
+        [{ grant_type: 'refresh_token', refresh_token: 'x' }, 401],
+        [{ grant_type: 'authorization_code' }, 400],
+        [{}, 400]
+      ] as const)
+        assert.equal((await post(form as Record<string, string>)).status, status, JSON.stringify(form))
+      assert.equal((await auth.as(undefined, 'POST', '/auth/token', { body: '{}' })).status, 415)
+      const wrong = await auth.token([scope], basic('alice', 'x'))
+      assert.equal(wrong.status, 401)
+      assert.equal(wrong.headers['www-authenticate'], 'Basic realm="Seaway", charset="UTF-8"')
+    })
+
+    it('reads names as requests do: with the host that clients use', async () => {
+      const headers = { host: 'registry.example.com' }
+      const answer = await auth.as(bob, 'GET', '/auth/token?scope=repository:app:pull,push', { headers })
+      assert.equal(answer.json<Token>().scope, 'repository:registry.example.com/app:pull,push')
+      const begun = await auth.as(shown(answer.json()), 'POST', '/v2/app/blobs/uploads/', { headers })
+      assert.equal(begun.status, 202)
+      const asked = await auth.as(undefined, 'POST', '/v2/app/blobs/uploads/', { headers })
+      assert.match(
+        String(asked.headers['www-authenticate']),
+        /realm="http:\/\/registry\.example\.com\/auth\/token".*scope="repository:registry\.example\.com\/app:pull,push"/
+      )
+    })
+
+    it('is told of in a challenge that a host name can not break out of', async () => {
+      const answer = await auth.as(undefined, 'GET', '/v2/', { headers: { host: 'x",y="z' } })
+      assert.ok([400, 401].includes(answer.status))
+      assert.ok(!String(answer.headers['www-authenticate']).includes('y='))
+    })
+  })
+
+  describe('rights', () => {
+    it('that anybody has need no login, and logging in takes none away', async () => {
+      await pushAs(auth, alice, 'example.com/public/app', '1')
+      const path = '/v2/example.com/public/app/manifests/1'
+      const anonymous = await auth.bearer(['repository:example.com/public/app:pull'])
+      for (const who of [undefined, anonymous, bob, basic('carol', 'pass')])
+        assert.equal((await auth.as(who, 'GET', path)).status, 200)
+      assert.equal((await auth.as(anonymous, 'PUT', path)).status, 401)
+      assert.equal((await auth.as(bob, 'PUT', path)).status, 403)
+    })
+
+    it('of a root that is named by its CID are given in so many words', async () => {
+      await pushAs(auth, alice, 'example.com/bob/app', '1')
+      const root = String(await auth.server.registry.root('example.com'))
+      const path = `/v2/ipfs/${root}/example.com/bob/app/manifests/1`
+      assert.equal((await auth.as(alice, 'GET', path)).status, 200)
+      assert.equal((await auth.as(bob, 'GET', path)).status, 403)
+      assert.equal((await auth.as(undefined, 'GET', path)).status, 401)
+    })
+
+    it('are those of the moment: of rules, users and passwords', async () => {
+      const server = await startAuthServer({ users: USERS, rules: RULES })
+      try {
+        const scope = 'repository:example.com/bob/app:pull,push'
+        const path = '/v2/example.com/bob/app/blobs/uploads/'
+        const token = await server.bearer([scope], bob)
+        const refresh =
+          (await server.as(bob, 'GET', '/auth/token?offline_token=true')).json<Token>().refresh_token ?? ''
+        const status = async (who: string) => (await server.as(who, 'POST', path)).status
+        assert.deepEqual([await status(token), await status(bob)], [202, 202])
+        writeFileSync(server.rulesFile, RULES.replace('example.com/bob/**', 'example.com/robert/**'))
+        assert.deepEqual([await status(token), await status(bob)], [403, 403])
+        writeFileSync(server.rulesFile, 'rules: nonsense')
+        assert.deepEqual([await status(token), await status(alice)], [403, 202])
+        writeFileSync(server.rulesFile, RULES)
+        assert.equal(await status(token), 202)
+        writeFileSync(server.usersFile, htpasswd({ ...USERS, bob: 'another' }))
+        assert.deepEqual(
+          [await status(token), await status(bob), await status(basic('bob', 'another'))],
+          [401, 401, 202]
+        )
+        const renewed = await server.as(undefined, 'POST', '/auth/token', {
+          body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: refresh }).toString(),
+          headers: { 'content-type': 'application/x-www-form-urlencoded' }
+        })
+        assert.equal(renewed.status, 401)
+        writeFileSync(server.usersFile, htpasswd({ alice: 'secret' }))
+        assert.equal(await status(basic('bob', 'another')), 401)
+      } finally {
+        await server.stop()
+      }
+    })
+
+    it('survive a restart, in tokens too', async () => {
+      const token = await auth.bearer(['repository:example.com/bob/app:pull,push'], bob)
+      await auth.server.restart()
+      assert.equal((await auth.as(token, 'POST', '/v2/example.com/bob/app/blobs/uploads/')).status, 202)
+    })
+  })
+
+  it('a blob is mounted from where its client may read, and nowhere else', async () => {
+    const { blob } = await pushAs(auth, alice, 'secret', '1')
+    await pushAs(auth, alice, 'example.com/public/mounted', '1')
+    const mount = async (who: string, query: string) =>
+      (await auth.as(who, 'POST', `/v2/example.com/bob/m/blobs/uploads/?mount=${blob}${query}`)).status
+    assert.equal(await mount(bob, '&from=secret'), 202)
+    assert.equal(await mount(bob, ''), 202)
+    assert.equal((await auth.as(bob, 'HEAD', `/v2/example.com/bob/m/blobs/${blob}`)).status, 404)
+    const narrow = await auth.bearer(['repository:example.com/bob/m:pull,push'], alice)
+    assert.equal(await mount(narrow, '&from=secret'), 202)
+    assert.equal(await mount(narrow, ''), 202)
+    const wide = await auth.bearer(
+      ['repository:example.com/bob/m:pull,push', 'repository:secret:pull'],
+      alice
+    )
+    assert.equal(await mount(wide, '&from=secret'), 201)
+    assert.equal(await mount(alice, ''), 201)
+  })
+
+  it('an upload is found again by who began it, also after a restart, and by nobody else', async () => {
+    const begun = await auth.as(bob, 'POST', '/v2/example.com/bob/up/blobs/uploads/')
+    const at = begun.headers.location ?? ''
+    assert.equal((await auth.as(bob, 'PATCH', at, { body: 'first ' })).status, 202)
+    for (const [method, path] of [
+      ['GET', at],
+      ['PATCH', at],
+      ['PUT', `${at}?digest=${digestOf('first ')}`],
+      ['DELETE', at]
+    ] as const)
+      assert.equal((await auth.as(alice, method, path)).code, 'BLOB_UPLOAD_UNKNOWN')
+    await auth.server.restart()
+    assert.equal((await auth.as(alice, 'GET', at)).status, 404)
+    assert.equal((await auth.as(bob, 'GET', at)).headers.range, '0-5')
+    const done = await auth.as(bob, 'PUT', `${at}?digest=${digestOf('first last')}`, { body: 'last' })
+    assert.equal(done.status, 201)
+  })
+
+  it('lists hold what their reader may see, in whole pages', async () => {
+    const names = [
+      'example.com/public/app',
+      'example.com/bob/a',
+      'example.com/bob/b',
+      'example.com/public/z',
+      'hidden/one',
+      'hidden/two'
+    ]
+    for (const name of names) await pushAs(auth, alice, name, '1')
+    const list = async (who: string, query = '', place = '') => {
+      const answer = await auth.as(who, 'GET', `/v2/${place}_catalog${query}`)
+      return { names: answer.json<{ repositories: string[] }>().repositories, link: answer.headers.link }
+    }
+    const anonymous = await auth.bearer(['registry:catalog:*'])
+    assert.deepEqual((await list(anonymous)).names, [
+      'example.com/public/app',
+      'example.com/public/mounted',
+      'example.com/public/z'
+    ])
+    const bobs = (await list(bob)).names
+    assert.ok(
+      bobs.includes('example.com/bob/a') &&
+        bobs.includes('example.com/public/z') &&
+        !bobs.includes('hidden/one')
+    )
+    assert.ok((await list(alice)).names.includes('hidden/two'))
+    const first = await list(anonymous, '?n=2')
+    assert.equal(first.names.length, 2)
+    assert.match(String(first.link), /last=example.com%2Fpublic%2Fmounted/)
+    const second = await list(anonymous, '?n=2&last=example.com/public/mounted')
+    assert.deepEqual(second, { names: ['example.com/public/z'], link: undefined })
+    assert.deepEqual((await list(anonymous, '', 'example.com/')).names, (await list(anonymous)).names)
+  })
+
+  it('whoami says who somebody is, and what that gives', async () => {
+    const ask = async (who?: string) =>
+      (await auth.as(who, 'GET', '/auth/whoami')).json<{
+        name: string
+        kind: string
+        rights: { can: string[] }[]
+      }>()
+    const { name, kind, rights } = await ask(bob)
+    assert.deepEqual([name, kind, rights.map(({ can }) => can)], ['bob', 'user', [['push'], ['pull']]])
+    assert.equal((await ask()).name, 'anonymous')
+    assert.equal((await auth.as(basic('bob', 'x'), 'GET', '/auth/whoami')).status, 401)
+  })
+
+  it('publishing takes the right to all of a domain', async () => {
+    const publish = async (who: string | undefined, domain: string) =>
+      auth.as(who, 'POST', `/v2/_seaway/publish/${domain}`)
+    assert.equal((await publish(bob, 'example.com')).status, 403)
+    const answer = await publish(alice, 'example.com')
+    assert.equal(answer.status, 200)
+    assert.deepEqual(answer.json()['outcome'], 'printed')
+    assert.equal((await publish(alice, 'nothing.example')).status, 404)
+  })
+
+  it('the audit log has who did what, once each, and nothing that proves it', async () => {
+    const before = auth.audited().length
+    const { digest } = await pushAs(auth, bob, 'example.com/bob/audited', '1')
+    await auth.as(bob, 'DELETE', '/v2/example.com/bob/audited/manifests/1')
+    await auth.as(alice, 'DELETE', '/v2/example.com/bob/audited/manifests/1')
+    await auth.as(basic('mallory', 'guess'), 'GET', '/v2/')
+    await auth.as(undefined, 'GET', '/v2/')
+    await auth.as(await auth.bearer(['repository:hidden/one:pull'], bob), 'GET', '/v2/hidden/one/manifests/1')
+    const lines = auth.audited().slice(before)
+    const short = lines.map(({ event, who, repository, reference, code }) =>
+      [event, who, repository, reference, code]
+        .flatMap((part) => (typeof part === 'string' ? part : []))
+        .join(' ')
+    )
+    assert.deepEqual(
+      short.filter((line) => !line.startsWith('login')),
+      [
+        'push bob example.com/bob/audited 1',
+        'refused bob example.com/bob/audited 1 DENIED',
+        'delete alice example.com/bob/audited 1',
+        'refused mallory UNAUTHORIZED',
+        'refused bob hidden/one 1 DENIED'
+      ]
+    )
+    const [push] = lines.filter(({ event }) => event === 'push')
+    assert.equal(push?.['digest'], digest)
+    assert.equal(push?.['client'], '127.0.0.1')
+    assert.match(String(push?.['time']), /^20\d\d-/)
+    assert.ok(auth.audited().some(({ event, who }) => event === 'login' && who === 'bob'))
+    const text = JSON.stringify(auth.audited())
+    for (const secret of ['builder', 'guess', 'eyJ', '$2', alice.slice(6)])
+      assert.ok(!text.includes(secret), secret)
+  })
+})
+
+describe('guessing passwords', () => {
+  let auth: AuthServer
+  before(async () => {
+    auth = await startAuthServer({ users: USERS })
+  })
+  after(() => auth?.stop())
+
+  it('is told to wait, while who has logged in goes on', async () => {
+    assert.equal((await auth.as(alice, 'GET', '/v2/')).status, 200)
+    const statuses: number[] = []
+    for (let i = 0; i < 14; i++)
+      statuses.push((await auth.as(basic('alice', `guess ${i}`), 'GET', '/v2/')).status)
+    assert.deepEqual(statuses.slice(0, 11), Array(11).fill(401))
+    const answer = await auth.token([], basic('bob', 'guess'))
+    assert.equal(answer.status, 429)
+    assert.ok(Number(answer.headers['retry-after']) > 0)
+    assert.equal(answer.code, 'TOOMANYREQUESTS')
+    // what was right a moment ago costs no check
+    assert.equal((await auth.as(alice, 'GET', '/v2/')).status, 200)
+  })
+})
+
+describe('asking for passwords instead of tokens', () => {
+  let auth: AuthServer
+  before(async () => {
+    auth = await startAuthServer({ scheme: 'basic', settings: { anonymousPull: true } })
+  })
+  after(() => auth?.stop())
+
+  it('is said in the challenge; both are taken', async () => {
+    const asked = await auth.as(undefined, 'GET', '/v2/')
+    assert.equal(asked.status, 401)
+    assert.equal(asked.headers['www-authenticate'], 'Basic realm="Seaway", charset="UTF-8"')
+    await pushAs(auth, alice, 'app', '1')
+    const token = await auth.bearer(['repository:app:pull'], alice)
+    for (const who of [alice, token, undefined])
+      assert.equal((await auth.as(who, 'GET', '/v2/app/manifests/1')).status, 200)
+  })
+})
