@@ -1,6 +1,6 @@
 /**
  * `npm run test:conformance`: the official suite of the OCI distribution specification against a gateway
- * of its own on a free port. Its reports (HTML, JUnit) are kept in .ci-output/conformance/.
+ * of its own on a free port, and against one that asks for users. Its reports (HTML, JUnit) are kept in .ci-output/conformance/.
  *
  * The suite is a Go program that `scripts/install-peers.sh conformance` builds; without it this says so, and
  * ends with status 0, or with 1 in CI.
@@ -8,10 +8,10 @@
  * @see https://github.com/opencontainers/distribution-spec/tree/main/conformance
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { startGateway } from '../test/e2e/support/gateway.ts'
+import { type SeawayGateway, startGateway } from '../test/e2e/support/gateway.ts'
 import { run, tempDir, toolsBin, which } from '../test/e2e/support/process.ts'
 
 const OUTPUT = fileURLToPath(new URL('../.ci-output/conformance', import.meta.url))
@@ -75,14 +75,15 @@ if (programs.length === 0) {
   process.exit(process.env['CI'] ? 1 : 0)
 }
 const temp = tempDir('conformance')
-const gateway = await startGateway({ dir: temp.path })
-try {
+
+/** The official suite against a gateway, one generation after the other. */
+async function suite(gateway: SeawayGateway, as: string, more: Record<string, string> = {}): Promise<void> {
   for (const program of programs) {
     const newer = program === PROGRAMS[1]
-    const results = join(OUTPUT, newer ? 'main' : '1.1')
+    const results = join(OUTPUT, `${newer ? 'main' : '1.1'}${as}`)
     await rm(results, { recursive: true, force: true })
     await mkdir(results, { recursive: true })
-    const env = settings(gateway.host, newer, results)
+    const env = { ...settings(gateway.host, newer, results), ...more }
     const { status, stdout, stderr } = await run(program, [], {
       env,
       cwd: results,
@@ -92,11 +93,30 @@ try {
     if (status !== 0) console.error(`${stdout}\n${stderr}`.trim().split('\n').slice(-60).join('\n'))
     const sums = await junit(results)
     console.log(
-      `${newer ? 'main' : 'v1.1'}: ${sums.tests} tests, ${sums.failures + sums.errors} failed, ${sums.skipped} skipped; report in ${results}`
+      `${newer ? 'main' : 'v1.1'}${as}: ${sums.tests} tests, ${sums.failures + sums.errors} failed, ${sums.skipped} skipped; report in ${results}`
     )
     if (status !== 0 || sums.failures + sums.errors > 0 || sums.tests === 0) process.exitCode = 1
   }
+}
+
+const open = await startGateway({ dir: temp.path })
+try {
+  await suite(open, '')
 } finally {
-  await gateway.stop()
+  await open.stop()
+}
+const users = join(temp.path, 'users')
+await writeFile(users, '')
+const closed = await startGateway({ dir: temp.path, env: { SEAWAY_AUTH_USERS: users } })
+try {
+  await closed.seaway(['login-user', 'alice'], { input: 'conformance\n' })
+  // a mount from anywhere takes the right to read everything, which a token for one repository hasn't got
+  await suite(closed, '-auth', {
+    OCI_USERNAME: 'alice',
+    OCI_PASSWORD: 'conformance',
+    OCI_AUTOMATIC_CROSSMOUNT: '0'
+  })
+} finally {
+  await closed.stop()
   await temp.remove()
 }
