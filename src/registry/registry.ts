@@ -126,9 +126,9 @@ export function createRegistry(options: RegistryOptions): Registry {
 
   /** A block that somebody else wants: it is passed on, and not kept. */
   async function fetchBlock(cid: CID, signal: AbortSignal): Promise<Uint8Array> {
-    // what would come out of the own store is offered already, if it is
-    if (await store.privates.covers(cid))
-      throw new RegistryError('BLOB_UNKNOWN', `${cid} is not offered to peers here`)
+    // What is here and isn't offered is for nobody, and looked for it would be found here first.
+    const hidden = offer.policy === 'all' ? await store.privates.covers(cid) : await store.blocks.has(cid)
+    if (hidden) throw new RegistryError('BLOB_UNKNOWN', `${cid} is not offered to peers here`)
     const peers = await holders.of(async () => ({ root: cid, providers: settings.peers }))(signal)
     return ipfs.block(cid, { peers, signal, keep: false })
   }

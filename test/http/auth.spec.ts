@@ -1,6 +1,7 @@
 /** What clients see where users are asked for: tokens, rights that change, mounts, uploads, lists, guessing, the audit log. */
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
+import { rawCid } from '../../src/store/index.ts'
 import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
 import { digestOf } from '../support/oci-client.ts'
 
@@ -309,6 +310,29 @@ describe('users over HTTP', function () {
     for (const secret of ['builder', 'guess', 'eyJ', '$2', alice.slice(6)])
       assert.ok(!text.includes(secret), secret)
   })
+})
+
+describe('what is private', () => {
+  for (const fetchMs of [undefined, 2000]) {
+    it(`is not had by CID where peers get nothing${fetchMs === undefined ? '' : ', and others’ content is fetched for them'}`, async () => {
+      const auth = await startAuthServer({ server: { seed: 'none', ...(fetchMs && { fetchMs }) } })
+      try {
+        const { blob } = await pushAs(auth, alice, 'app', '1')
+        const root = String(await auth.server.registry.root('local'))
+        const leaf = rawCid(Buffer.from(blob.slice(7), 'hex')).toString()
+        for (const cid of [root, leaf]) {
+          for (const path of [`/ipfs/${cid}?format=raw`, `/ipfs/${cid}?format=car`]) {
+            const answer = await auth.as(undefined, 'GET', path)
+            assert.equal(answer.status, 404, path)
+          }
+        }
+        assert.equal((await auth.as(undefined, 'GET', `/ipfs/${root}/docker?format=car`)).status, 404)
+        assert.equal((await auth.as(undefined, 'GET', `/v2/ipfs/${root}/app/manifests/1`)).status, 401)
+      } finally {
+        await auth.stop()
+      }
+    })
+  }
 })
 
 describe('guessing passwords', () => {

@@ -7,7 +7,7 @@ import { type AdmissionOptions, createAdmission } from '../../src/http/admission
 import { type AuthOptions, createApp } from '../../src/http/app.ts'
 import { listen, peerServer } from '../../src/http/server.ts'
 import { createTrustlessApp } from '../../src/http/trustless.ts'
-import { createIpfs, createOffer, type Ipfs, type SeedPolicy } from '../../src/ipfs/index.ts'
+import { createIpfs, createLimiter, createOffer, type Ipfs, type SeedPolicy } from '../../src/ipfs/index.ts'
 import { QUIET } from '../../src/ipfs/libp2p.ts'
 import { createLog } from '../../src/log.ts'
 import {
@@ -47,10 +47,12 @@ export interface RegistryServerOptions {
   upstreams?: Upstreams
   /** Multiaddrs of peers that are asked for what no name leads to. */
   peers?: readonly string[]
-  /** What peers get over HTTP on libp2p streams; nothing is served so unless given. */
+  /** What peers get; where it is given, also over HTTP on libp2p streams; everything, but not so, unless given. */
   seed?: SeedPolicy
   /** Name servers that a doctor asks instead. */
   doctorServers?: readonly string[]
+  /** Whether what isn't here is fetched for them, and for how long in milliseconds. */
+  fetchMs?: number
   /** Who may do what, made for the server's folder; anybody anything unless given. */
   auth?: (folder: string, stack: AsyncDisposableStack) => Promise<AuthOptions>
   /** What a doctor may dial; anything unless given. */
@@ -168,6 +170,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     settings: {
       pushBase: 'published',
       peers: options.peers ?? [],
+      fetchForPeers: options.fetchMs !== undefined,
       ...(options.limits && { limits: options.limits }),
       ...(options.pushRules && { pushRules: options.pushRules }),
       collect: {
@@ -216,6 +219,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     registry,
     auth,
     ...(admission && { admission }),
+    terms: { up: createLimiter(undefined), ...(options.fetchMs && { fetchMs: options.fetchMs }) },
     log,
     hosts: options.hosts ?? [],
     pullTimeoutMs,
