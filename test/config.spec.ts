@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, flagOf, readConfig, SETTINGS, variableOf } from '../src/config.ts'
 import { upstreams } from '../src/config-values.ts'
@@ -79,6 +79,35 @@ describe('config', () => {
       '0.0.0.0'
     )
     assert.equal(read({ SEAWAY_LISTEN: '[::1]:0' }).listen.host, '::1')
+  })
+
+  it('asks for users where there is a file of them, and then needs no permission to listen', async () => {
+    const folder = tempFolder()
+    const data = join(folder.path, 'data')
+    const env = { SEAWAY_DATA: data, SEAWAY_LISTEN: '0.0.0.0:5000' }
+    assert.throws(() => read(env), /seaway login-user/)
+    assert.equal(read({ SEAWAY_DATA: data }).seed, 'all')
+    mkdirSync(join(data, 'auth'), { recursive: true })
+    writeFileSync(join(data, 'auth/users'), '')
+    assert.equal(read(env).authUsers, join(data, 'auth/users'))
+    assert.equal(read({ ...env, SEAWAY_AUTH_USERS: '/etc/users' }).authUsers, '/etc/users')
+    assert.throws(
+      () => read({ ...env, SEAWAY_ALLOW_ANONYMOUS_PUSH: 'yes' }),
+      /SEAWAY_ALLOW_ANONYMOUS_PUSH is yes, but users/
+    )
+    // peers are anybody
+    assert.equal(read(env).seed, 'none')
+    assert.equal(read({ ...env, SEAWAY_AUTH_ANONYMOUS_PULL: 'yes' }).seed, 'all')
+    assert.equal(read({ ...env, SEAWAY_SEED: 'published' }).seed, 'published')
+    for (const [name, value] of [
+      ['SEAWAY_AUTH_TOKEN_LIFETIME', '5s'],
+      ['SEAWAY_AUTH_SCHEME', 'digest'],
+      ['SEAWAY_AUTH_SERVICE', 'a "b"'],
+      ['SEAWAY_AUTH_URL', 'registry.example.com']
+    ] as const)
+      assert.throws(() => read({ ...env, [name]: value }), new RegExp(`^ConfigError: ${name} is`))
+    assert.equal(read({ ...env, SEAWAY_AUTH_URL: 'https://r.example/' }).authUrl, 'https://r.example')
+    await folder.remove()
   })
 
   it('gives every setting a flag and a variable of its own', () => {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Log } from '../log.ts'
 import { type Access, createAccess } from './access.ts'
@@ -72,7 +73,15 @@ export async function openAuth(settings: AuthSettings, log: Log): Promise<Access
     users:
       users === undefined
         ? undefined
-        : await watchFile({ ...look, path: users, parse: parseUsers, maxBytes: MAX_USERS_FILE }),
+        : await watchFile({ ...look, path: users, parse: parseUsers, maxBytes: MAX_USERS_FILE }).catch(
+            (error: unknown) => {
+              throw existsSync(users)
+                ? error
+                : new Error(`there is no users file ${users}: make it with 'seaway login-user NAME'`, {
+                    cause: error
+                  })
+            }
+          ),
     tokens: tokensOf(folder),
     rules:
       rules === undefined

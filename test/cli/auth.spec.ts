@@ -1,0 +1,161 @@
+/** The commands about users and tokens, run as people run them; and a gateway that starts with what they made. */
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type CommandContext, runCommandLine } from '../../src/cli/index.ts'
+import { readConfig } from '../../src/config.ts'
+import { createLog } from '../../src/log.ts'
+import { basic } from '../support/auth.ts'
+import { runCommand } from '../support/seaway-command.ts'
+import { startSeaway } from '../support/seaway-process.ts'
+import { tempFolder } from '../support/temp.ts'
+
+describe('commands about users', function () {
+  this.timeout(60_000)
+  const folder = tempFolder()
+  const data = join(folder.path, 'data')
+  const rules = join(folder.path, 'rules.yaml')
+  const settings = {
+    SEAWAY_DATA: data,
+    SEAWAY_LISTEN: '127.0.0.1:0',
+    SEAWAY_SWARM_LISTEN: '/ip4/127.0.0.1/tcp/0'
+  }
+  const run = (line: string, input?: string, more: Record<string, string> = {}) =>
+    runCommand(line.split(' '), { ...settings, ...more }, input)
+  after(() => folder.remove())
+
+  /** The same without a process of its own, for what reads nothing from stdin. */
+  async function here(line: string, more: Record<string, string> = {}) {
+    const printed: string[] = []
+    let stderr = ''
+    const write = process.stderr.write.bind(process.stderr)
+    process.stderr.write = (text: string | Uint8Array) => {
+      stderr += String(text)
+      return true
+    }
+    try {
+      const status = await runCommandLine(line.split(' '), (flags, file) => {
+        const config = readConfig({
+          flags,
+          env: { ...settings, ...more },
+          ...(file !== undefined && { file })
+        })
+        const print = (text: string) => void printed.push(`${text}\n`)
+        return { config, print, log: createLog('silent') } as unknown as CommandContext
+      })
+      return { status, stdout: printed.join(''), stderr }
+    } finally {
+      process.stderr.write = write
+    }
+  }
+
+  it('access check says that anybody may do anything while nobody is asked for', async () => {
+    const { status, stdout } = await here('access check anonymous app push')
+    assert.equal(status, 0)
+    assert.match(stdout, /nobody is asked who they are/)
+  })
+
+  it('login-user takes the password from stdin, and gateways ask for it from then on', async () => {
+    assert.match((await run('login-user alice', 'secret\n')).stdout, /alice is a user now/)
+    assert.match((await run('login-user alice', 'another\nline')).stdout, /alice has a new password/)
+    for (const [line, input, status] of [
+      ['login-user bob', '', 2],
+      ['login-user bob', `${'x'.repeat(73)}\n`, 1]
+    ] as const) {
+      const outcome = await run(line, input)
+      assert.equal(outcome.status, status, line)
+      assert.match(outcome.stderr, /^seaway: [^\n]+\n$|usage|missing/i, line)
+    }
+    const gateway = await startSeaway({ data, env: { SEAWAY_AUDIT_LOG: join(folder.path, 'audit.log') } })
+    try {
+      const status = async (authorization?: string) =>
+        (await fetch(`${gateway.url}/v2/`, { headers: authorization === undefined ? {} : { authorization } }))
+          .status
+      assert.deepEqual(
+        [await status(), await status(basic('alice', 'secret')), await status(basic('alice', 'another'))],
+        [401, 401, 200]
+      )
+      const who = await run(`whoami ${gateway.url} --user alice`, 'another\n')
+      assert.match(
+        who.stdout,
+        /^alice \(user\) at 127\.0\.0\.1:\d+\nMAY +REPOSITORIES\nadmin +\*\*, ipfs\/\*\*, ipns\/\*\*\n$/
+      )
+      const wrong = await run(`whoami ${gateway.url} --user alice`, 'x\n')
+      assert.deepEqual([wrong.status, wrong.stdout], [1, ''])
+      assert.match(wrong.stderr, /password is wrong/)
+    } finally {
+      await gateway.stop()
+    }
+    assert.match(readFileSync(join(folder.path, 'audit.log'), 'utf8'), /"event":"refused","who":"alice"/)
+  })
+
+  it('token makes, lists and revokes', async () => {
+    const made = await here(
+      'token create --repo example.com/app,!example.com/x --can push,delete --expires 12h --name ci'
+    )
+    assert.match(made.stdout, /^seaway_[0-9a-f]{16}_[\w-]{43}\n$/)
+    const listed = JSON.parse((await here('token list --json')).stdout) as { id: string; expires: number }[]
+    assert.equal(listed.length, 1)
+    assert.ok(!JSON.stringify(listed).includes('sha256'))
+    assert.match((await here('token list')).stdout, /ci +push,delete +example\.com\/app,!example\.com\/x/)
+    assert.equal((await here('access check token:ci example.com/app delete')).status, 0)
+    assert.equal((await here('access check token:ci example.com/other push')).status, 1)
+    assert.match((await here('token revoke ci')).stdout, /is revoked/)
+    assert.equal((await here('token revoke ci')).status, 1)
+    assert.match((await here('access check token:ci example.com/app pull')).stderr, /there is no token 'ci'/)
+    for (const line of [
+      'token create --repo a --can fly',
+      'token create --can push',
+      'token create --repo !a --can push',
+      'token create --repo a --can push --expires soon',
+      'token burn',
+      'token revoke'
+    ])
+      assert.equal((await here(line)).status, 2, line)
+  })
+
+  it('access check explains itself by the rules', async () => {
+    writeFileSync(
+      rules,
+      `rules:
+  - {who: alice, repositories: example.com/**, can: [push, publish]}
+  - {who: "ci:acme/*", claims: {ref: refs/heads/main}, repositories: app, can: push}
+issuers: {ci: {issuer: "https://ci.example", audience: x}}
+`
+    )
+    const check = (line: string) => here(`access check ${line}`, { SEAWAY_AUTH_RULES: rules })
+    const said = await check('alice example.com/app push')
+    assert.deepEqual(
+      [said.status, said.stdout],
+      [0, 'alice may push example.com/app: rule 1 says push, publish on example.com/**\n']
+    )
+    assert.equal((await check('alice example.com publish')).status, 0)
+    const not = await check('alice app pull')
+    assert.deepEqual(
+      [not.status, not.stderr],
+      [1, 'seaway: alice may not pull app: rule 1 is for alice, but not for that\n']
+    )
+    assert.equal((await check('ci:acme/app app push --claim ref=refs/heads/main')).status, 0)
+    assert.equal((await check('ci:acme/app app push')).status, 1)
+    assert.deepEqual(JSON.parse((await check('bob app pull --json')).stdout), {
+      allowed: false,
+      why: "there is no user 'bob'"
+    })
+    assert.equal((await check('alice app fly')).status, 2)
+  })
+
+  it('a gateway does not start with a file that is wrong or is not there, and says which', async () => {
+    for (const [more, message] of [
+      [
+        { SEAWAY_AUTH_USERS: join(folder.path, 'none') },
+        /there is no users file .*none: make it with 'seaway login-user/
+      ],
+      [{ SEAWAY_AUTH_RULES: join(data, 'auth/users') }, /auth\/users: the file: /]
+    ] as const) {
+      const { status, stderr } = await run('serve', '', more)
+      assert.equal(status, 1)
+      assert.match(stderr, message)
+      assert.match(stderr, /^seaway: [^\n]+\n$/)
+    }
+  })
+})
