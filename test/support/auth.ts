@@ -23,10 +23,13 @@ import { tempFolder } from './temp.ts'
 export const basic = (user: string, password: string): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
 
-/** An htpasswd file of these users; a low cost, for tests hash many. */
-export function htpasswd(users: Readonly<Record<string, string>>): string {
+/** An htpasswd file of these users; at a low cost unless told, for tests hash many. */
+export function htpasswd(
+  users: Readonly<Record<string, string>>,
+  hash = (password: string): string => hashSync(password, 4)
+): string {
   return Object.entries(users)
-    .map(([name, password]) => `${name}:${hashSync(password, 4)}\n`)
+    .map(([name, password]) => `${name}:${hash(password)}\n`)
     .join('')
 }
 
@@ -57,6 +60,7 @@ export async function startAuthServer(
     settings?: Partial<AuthSettings>
     scheme?: 'bearer' | 'basic'
     server?: RegistryServerOptions
+    hash?: (password: string) => string
   } = {}
 ): Promise<AuthServer> {
   const temp = tempFolder()
@@ -64,7 +68,7 @@ export async function startAuthServer(
   const usersFile = join(temp.path, 'users')
   const rulesFile = join(temp.path, 'access.yaml')
   const auditFile = join(temp.path, 'audit.log')
-  writeFileSync(usersFile, htpasswd(options.users ?? { alice: 'secret' }))
+  writeFileSync(usersFile, htpasswd(options.users ?? { alice: 'secret' }, options.hash))
   if (options.rules !== undefined) writeFileSync(rulesFile, options.rules)
   const auth = async (_: string, stack: AsyncDisposableStack): Promise<AuthOptions> => {
     const access = await openAuth(
