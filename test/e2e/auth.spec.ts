@@ -202,6 +202,12 @@ describe('clients and users', function () {
     await refused(client.push(image, `${host}/example.com/ci:2`), 'a token that was revoked')
   })
 
+  it('what is private is not had by its CID either', async () => {
+    const root = await bearer.root('private.test')
+    for (const format of ['raw', 'car'])
+      assert.equal((await fetch(`${bearer.url}/ipfs/${root}?format=${format}`)).status, 404)
+  })
+
   it('neither log has anything that proves an identity, and the audit log has who did what', async () => {
     for (const name of ['b', 'p']) {
       const log = await readFile(join(folder(name), 'seaway.log'), 'utf8')
