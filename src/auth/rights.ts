@@ -43,6 +43,16 @@ function grantsAll({ repositories }: Pick<Grant, 'repositories'>, domain: string
   )
 }
 
+/** Whether a grant may be for anything whose name begins so, as `example.com/`. What is taken out of it doesn't count. */
+function grantsWithin({ repositories }: Pick<Grant, 'repositories'>, prefix: string): boolean {
+  const root = /^ip[fn]s\//.exec(prefix)?.[0]
+  return repositories.some((glob) => {
+    const literal = /^[^*?]*/.exec(glob)?.[0] ?? ''
+    const fits = literal.startsWith(prefix) || prefix.startsWith(literal)
+    return fits && !glob.startsWith('!') && (root === undefined || glob.startsWith(root))
+  })
+}
+
 /** Whether a rule is for somebody. A name of an issuer's is never matched by one of the users file, nor the other way round. */
 function isFor(rule: Pick<Rule, 'who' | 'claims'>, principal: Principal): boolean {
   if (principal.kind === 'token') return false
@@ -74,9 +84,10 @@ export function ownRules(
   return principal.kind === 'token' ? [{ ...principal.grant, what: 'the token' }, ...own] : own
 }
 
-/** What is asked about: one repository; all of a domain (`publish`); or everything. */
+/** What is asked about: one repository; any whose name begins so (for a list of them); all of a domain (`publish`); or everything. */
 export type Subject =
   | { readonly repository: string }
+  | { readonly within: string }
   | { readonly domain: string }
   | { readonly everything: true }
 
@@ -87,16 +98,7 @@ export function decide(
   action: Action,
   subject: Subject
 ): Decision {
-  const where =
-    'repository' in subject
-      ? subject.repository
-      : 'domain' in subject
-        ? `all of ${subject.domain}`
-        : 'everything'
-  const covers = (grant: Grant) =>
-    'repository' in subject
-      ? grantsRepository(grant, subject.repository)
-      : grantsAll(grant, 'domain' in subject ? subject.domain : undefined)
+  const [where, covers] = readSubject(subject)
   const who = nameOf(principal)
   const own = ownRules(rules, principal)
   const there = own.filter(covers)
@@ -111,6 +113,15 @@ export function decide(
       why: `${not}: ${own.map(({ what }) => what).join(', ')} ${own.length > 1 ? 'are' : 'is'} for ${who}, but not for that`
     }
   return { allowed: false, why: `${not}: no rule is for ${who}` }
+}
+
+/** What a subject is called, and whether a grant is for it. */
+function readSubject(subject: Subject): [string, (grant: Grant) => boolean] {
+  if ('repository' in subject)
+    return [subject.repository, (grant) => grantsRepository(grant, subject.repository)]
+  if ('within' in subject) return [`${subject.within}…`, (grant) => grantsWithin(grant, subject.within)]
+  if ('domain' in subject) return [`all of ${subject.domain}`, (grant) => grantsAll(grant, subject.domain)]
+  return ['everything', (grant) => grantsAll(grant, undefined)]
 }
 
 const saying = ({ what, repositories, can }: Grant & { what: string }): string =>

@@ -16,7 +16,7 @@ import { RegistryError } from '../oci/errors.ts'
 import { parseDomain } from '../oci/reference.ts'
 import { credentialsOf } from './credentials.ts'
 import { setPermit } from './permit.ts'
-import { type Naming, repositoryOf } from './request.ts'
+import { cataloguePlace, type Naming, repositoryOf } from './request.ts'
 import type { Route } from './routes.ts'
 
 /** How clients are asked who they are. */
@@ -67,14 +67,19 @@ export function createGuard(options: {
     const identity = await whoIs(ctx, by)
     const { principal, limit } = identity
     const anonymous = principal.kind === 'anonymous'
-    const allows = async (scope: ScopeAccess, action: Action, subject: Parameters<Access['decide']>[2]) => {
+    const allows = async (
+      scope: ScopeAccess,
+      action: Action,
+      subject: Parameters<Access['decide']>[2],
+      what = scope.name
+    ) => {
       const decision = await by.decide(principal, action, subject)
       if (!decision.allowed) {
         if (anonymous) throw unauthorized(ctx, 'log in first: this is not for everybody', scope)
         refusal(ctx, nameOf(principal), 'DENIED', decision.why)
         throw new RegistryError(
           'DENIED',
-          `${nameOf(principal)} may not ${action} ${scope.name}; the operator can see why with 'seaway access check'`,
+          `${nameOf(principal)} may not ${action} ${what}; the operator can see why with 'seaway access check'`,
           { cause: new Error(decision.why) }
         )
       }
@@ -93,17 +98,15 @@ export function createGuard(options: {
         if (anonymous && limit === undefined)
           throw unauthorized(ctx, 'log in first, or get an anonymous token')
         break
-      case 'list':
+      case 'list': {
         if (anonymous && limit === undefined)
           throw unauthorized(ctx, 'log in first, or get an anonymous token', CATALOGUE)
-        if (!limited(limit, CATALOGUE))
-          throw unauthorized(
-            ctx,
-            'the token is not for lists of repositories',
-            CATALOGUE,
-            'insufficient_scope'
-          )
+        const { place } = cataloguePlace(ctx, naming)
+        // who can see nothing there doesn't have it looked up, nor hears whether there is anything
+        const within = place === undefined ? '' : rightsName({ asked: '', place, repository: '' })
+        await allows(CATALOGUE, 'pull', { within }, `anything of ${within || 'what is here'}`)
         break
+      }
       case 'publish': {
         const domain = parseDomain(String(ctx['params']?.domain ?? ''))
         // no client has scopes for this: tokens that were made for something are not for it

@@ -222,6 +222,7 @@ describe('users over HTTP', function () {
   it('lists hold what their reader may see, in whole pages', async () => {
     const names = [
       'example.com/public/app',
+      'hidden.example/app',
       'example.com/bob/a',
       'example.com/bob/b',
       'example.com/public/z',
@@ -252,6 +253,16 @@ describe('users over HTTP', function () {
     const second = await list(anonymous, '?n=2&last=example.com/public/mounted')
     assert.deepEqual(second, { names: ['example.com/public/z'], link: undefined })
     assert.deepEqual((await list(anonymous, '', 'example.com/')).names, (await list(anonymous)).names)
+    // who can see nothing of a place isn't told whether it is there
+    for (const place of ['hidden.example', 'nothing.example']) {
+      assert.equal((await auth.as(anonymous, 'GET', `/v2/${place}/_catalog`)).status, 401)
+      assert.equal((await auth.as(bob, 'GET', `/v2/${place}/_catalog`)).status, 403)
+    }
+    assert.equal((await auth.as(bob, 'GET', '/v2/_catalog?ns=hidden.example')).status, 403)
+    assert.deepEqual(
+      auth.server.dns.queries.filter(({ name }) => name.startsWith('_dnslink.nothing')),
+      []
+    )
   })
 
   it('whoami says who somebody is, and what that gives', async () => {
