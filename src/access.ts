@@ -1,4 +1,5 @@
-import { type AuthSettings, openAudit, openAuth } from './auth/index.ts'
+import { type Audit, type AuthSettings, openAudit, openAuth } from './auth/index.ts'
+import type { Operations } from './cli/index.ts'
 import { asksForUsers, authFolderOf, type Config } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
@@ -16,6 +17,20 @@ export function authSettings(config: Config): AuthSettings {
     refreshLifetimeMs: config.authRefreshLifetime,
     keyRotationMs: config.authKeyRotation,
     issuerTimeoutMs: config.authIssuerTimeout
+  }
+}
+
+/** The operations that commands have, with what they delete in the audit log: whoever runs one is the operator. */
+export function audited(operations: Operations, audit: Audit | undefined): Operations {
+  if (audit === undefined) return operations
+  return {
+    ...operations,
+    async rm(args, call) {
+      const report = await operations.rm(args, call)
+      for (const image of args.dryRun ? [] : report.removed)
+        audit.write({ event: 'delete', who: 'operator', client: 'local', reference: image })
+      return report
+    }
   }
 }
 

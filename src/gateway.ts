@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { openAccess } from './access.ts'
+import { audited, openAccess } from './access.ts'
 import { controlPath, serveControl } from './cli/control.ts'
 import type { Config } from './config.ts'
 import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
@@ -256,7 +256,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()
-    const control = await serveControl(controlPath(config.data), operationsOf(rooms), stopping.signal)
+    const operations = audited(operationsOf(rooms), auth?.audit)
+    const control = await serveControl(controlPath(config.data), operations, stopping.signal)
     stack.defer(() => control.stop())
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))

@@ -197,7 +197,10 @@ describe('clients and users', function () {
     await client.push(image, `${host}/example.com/ci:1`)
     await refused(client.push(image, `${host}/example.com/other:1`), 'another repository')
     const answer = await bearer.seaway(['whoami', bearer.url, '--token'], { input: secret })
-    assert.match(answer.stdout, /^token:example\.com\/ci \(token\) at [^]*push +example\.com\/ci\n$/)
+    assert.match(
+      answer.stdout,
+      /^token:example\.com\/ci \(token\) at [^]*push +example\.com\/ci\npull +example\.com\/\*\*\n$/
+    )
     await bearer.seaway(['token', 'revoke', id])
     await refused(client.push(image, `${host}/example.com/ci:2`), 'a token that was revoked')
   })
@@ -209,6 +212,7 @@ describe('clients and users', function () {
   })
 
   it('neither log has anything that proves an identity, and the audit log has who did what', async () => {
+    await bearer.seaway(['rm', 'example.com/ci:1'])
     for (const name of ['b', 'p']) {
       const log = await readFile(join(folder(name), 'seaway.log'), 'utf8')
       const audit = await readFile(join(folder(name), 'audit.log'), 'utf8')
@@ -225,7 +229,8 @@ describe('clients and users', function () {
       const has = (event: string, who: string) =>
         events.some((each) => each.event === event && each.who === who)
       assert.ok(has('login', 'alice') && has('push', 'alice'), audit.slice(0, 2000))
-      if (name === 'b') assert.ok(has('refused', 'bob') && has('push', 'token:example.com/ci'))
+      if (name === 'b')
+        assert.ok(has('refused', 'bob') && has('push', 'token:example.com/ci') && has('delete', 'operator'))
     }
   })
 })
