@@ -35,9 +35,9 @@ const ALGORITHMS = [
 const MAX_ANSWER = 256 * 1024
 const MAX_TOKEN = 16 * 1024
 
-/** How much of the claims is kept: so many, and so many characters each. */
-const MAX_CLAIMS = 50
+/** How much of the claims is kept, in characters: of each, and of all, for they go into a header. */
 const MAX_CLAIM = 255
+const MAX_CLAIMS = 6000
 
 /** How long keys are used without being asked for again, and how soon an unknown one asks, in milliseconds. */
 const KEYS_MS = 600_000
@@ -154,7 +154,9 @@ function plainClaims(payload: Readonly<Record<string, unknown>>): Record<string,
       String(value).length <= MAX_CLAIM &&
       name.length <= 64
   )
-  return Object.fromEntries(kept.slice(0, MAX_CLAIMS).map(([name, value]) => [name, String(value)]))
+  let size = 0
+  const fit = kept.filter(([name, value]) => (size += name.length + String(value).length) <= MAX_CLAIMS)
+  return Object.fromEntries(fit.map(([name, value]) => [name, String(value)]))
 }
 
 /** Fetches without following redirects, and no more than {@link MAX_ANSWER}. */

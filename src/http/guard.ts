@@ -83,7 +83,8 @@ export function createGuard(options: {
           { cause: new Error(decision.why) }
         )
       }
-      if (!limited(limit, scope))
+      // a client that asks for more than it needs here may still hold a token for just that
+      if (!limited(limit, scope.type === 'repository' ? { ...scope, actions: [action] } : scope))
         throw unauthorized(
           ctx,
           `the token is not for this: get one with scope ${formatScope(scope)}`,
@@ -177,7 +178,13 @@ export function createGuard(options: {
 function limited(limit: readonly ScopeAccess[] | undefined, { type, name, actions }: ScopeAccess): boolean {
   if (limit === undefined) return true
   const granted = limit.find((each) => each.type === type && each.name === name)
-  return granted !== undefined && actions.every((action) => granted.actions.includes(action))
+  // as rights do: who pushes reads what is there
+  return (
+    granted !== undefined &&
+    actions.every(
+      (action) => granted.actions.includes(action) || (action === 'pull' && granted.actions.includes('push'))
+    )
+  )
 }
 
 /** The WWW-Authenticate header. @see https://distribution.github.io/distribution/spec/auth/token/ */

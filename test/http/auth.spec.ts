@@ -182,6 +182,20 @@ describe('users over HTTP', function () {
     })
   })
 
+  it('a token that was asked for with push alone is enough for a push', async () => {
+    const name = 'example.com/bob/narrow'
+    const token = await auth.bearer([`repository:${name}:push`], bob)
+    await pushAs(auth, token, name, '1')
+    assert.equal((await auth.as(token, 'HEAD', `/v2/${name}/manifests/1`)).status, 200)
+    const pull = await auth.bearer([`repository:${name}:pull`], bob)
+    const asked = await auth.as(pull, 'POST', `/v2/${name}/blobs/uploads/`)
+    assert.equal(asked.status, 401)
+    assert.match(
+      String(asked.headers['www-authenticate']),
+      /scope="repository:example\.com\/bob\/narrow:pull,push",error="insufficient_scope"$/
+    )
+  })
+
   it('a blob is mounted from where its client may read, and nowhere else', async () => {
     const { blob } = await pushAs(auth, alice, 'secret', '1')
     await pushAs(auth, alice, 'example.com/public/mounted', '1')
