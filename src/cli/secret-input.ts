@@ -63,8 +63,9 @@ function typed(prompt: string): Promise<string> {
         text = char === '\u007f' || char === '\b' ? text.slice(0, -1) : text + char
       }
     }
-    stderr.write(prompt)
+    // first, so that nothing that is typed early is shown
     stdin.setRawMode(true)
+    stderr.write(prompt)
     stdin.setEncoding('utf8')
     stdin.resume()
     stdin.on('data', onData)
