@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$here/package.json" "$here/package-lock.json" "$work/"
 mkdir -p "$work/scripts"
-cp -r "$here/scripts/no-helia-libp2p" "$work/scripts/"
+cp -r "$here/scripts/no-helia-libp2p" "$here/scripts/no-form-data" "$work/scripts/"
 (cd "$work" && npm ci --omit=dev --no-fund --no-audit)
 all=$(du -sm "$work/node_modules" | cut -f1)
 node=$(du -cm "$work"/node_modules/node "$work"/node_modules/node-bin-* 2>/dev/null | tail -n 1 | cut -f1)

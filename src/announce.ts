@@ -6,16 +6,15 @@ import type { AutoOutcome } from './registry/index.ts'
 
 /** What `serve` prints when it is ready. */
 export function readyText(
-  listening: { host: string; port: number },
+  { url, prefix }: { url: string; prefix: string },
   addresses: readonly string[],
   config: Config
 ): string {
-  const at = `${listening.host.includes(':') ? `[${listening.host}]` : listening.host}:${listening.port}`
   return [
-    `Seaway listens on http://${at}`,
+    `Seaway listens on ${url}`,
     '',
-    `  push   docker push ${at}/example.com/app:1     (your domain; or ${at}/app:1)`,
-    `  pull   docker pull ${at}/example.com/app:1     (any domain that publishes a registry)`,
+    `  push   docker push ${prefix}/example.com/app:1     (your domain; or ${prefix}/app:1)`,
+    `  pull   docker pull ${prefix}/example.com/app:1     (any domain that publishes a registry)`,
     `  data   ${config.data}`,
     ...addresses.map((address, i) => `${i === 0 ? '  peers  ' : '         '}${address}`),
     ''

@@ -156,6 +156,18 @@ export function httpUrl(text: string): string {
   return text
 }
 
+/** A name that a certificate can be had for by showing that one answers there. Throws an Error that says what is needed. */
+export function acmeDomain(text: string): string {
+  const name = text.toLowerCase().replace(/\.$/, '')
+  if (name.startsWith('*.')) throw new Error(`'${text}' has a *, which only DNS could prove`)
+  if (
+    !/^(?=.{1,253}$)(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)+(?!-)[a-z0-9-]{2,63}(?<!-)$/.test(name) ||
+    isIP(name) !== 0
+  )
+    throw new Error(`'${text}' is no domain like registry.example.com`)
+  return name
+}
+
 /** A value that may be left out: `undefined` for an empty text. */
 export function optional<T>(read: (text: string) => T): (text: string) => T | undefined {
   return (text) => (text === '' ? undefined : read(text))

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { parse as parseYaml } from 'yaml'
 import {
+  acmeDomain,
   atLeastMinute,
   cidr,
   count,
@@ -89,6 +90,16 @@ export interface Config {
   readonly authIssuerTimeout: number
   readonly auditLog: string
   readonly hosts: readonly string[]
+  readonly tlsCert: string
+  readonly tlsKey: string
+  readonly tlsAcmeDomains: readonly string[]
+  readonly tlsAcmeEmail: string
+  readonly tlsAcmeDirectory: string
+  readonly tlsAcmeCa: string
+  readonly tlsAcmeRetry: number
+  readonly tlsPlainListen: HostPort | undefined
+  readonly tlsHsts: number
+  readonly seedTls: boolean
   readonly pushBase: 'published' | 'empty'
   readonly upstreams: ReadonlyMap<string, UpstreamSetting>
   readonly upstreamAuth: string
@@ -435,6 +446,58 @@ export const SETTINGS: readonly Setting[] = [
   ),
   row('hosts', 'DOMAIN,…', '', 'domains that clients use as the host name of this gateway', list(plain)),
   row(
+    'tlsCert',
+    'FILE',
+    '',
+    'certificate in PEM form, followed by those between it and its authority: the registry speaks HTTPS with it. Read again when it changes',
+    plain
+  ),
+  row('tlsKey', 'FILE', '', 'private key of SEAWAY_TLS_CERT in PEM form', plain),
+  row(
+    'tlsAcmeDomains',
+    'DOMAIN,…',
+    '',
+    'names of this gateway, for which a certificate is had from an authority by ACME and renewed; setting it agrees to the terms of the authority',
+    list(acmeDomain)
+  ),
+  row('tlsAcmeEmail', 'ADDRESS', '', 'where the authority may write to', plain),
+  row(
+    'tlsAcmeDirectory',
+    'URL',
+    'https://acme-v02.api.letsencrypt.org/directory',
+    "the authority's ACME directory",
+    httpUrl
+  ),
+  row(
+    'tlsAcmeCa',
+    'FILE',
+    '',
+    "certificates to trust for the ACME directory, in PEM form; the system's if not set",
+    plain
+  ),
+  row(
+    'tlsAcmeRetry',
+    'TIME',
+    '1m',
+    'how long after a failure a certificate is asked for again; twice as long after each further one, up to 6h',
+    duration
+  ),
+  row(
+    'tlsPlainListen',
+    'HOST:PORT',
+    '',
+    'with TLS: a port without it that sends clients to https:// and answers the authority (ACME HTTP-01, which needs port 80)',
+    (text) => (text === '' ? undefined : hostPort(text))
+  ),
+  row(
+    'tlsHsts',
+    'TIME',
+    '365d',
+    'with TLS: how long clients that know this gateway by a domain are told to use https:// only; 0s does not tell',
+    duration
+  ),
+  row('seedTls', 'yes|no', 'no', 'whether SEAWAY_SEED_LISTEN speaks HTTPS, with the same certificate', yesNo),
+  row(
     'pushBase',
     'published|empty',
     'published',
@@ -699,6 +762,8 @@ function complete(given: Config): Config {
 
 function check(given: Config): Config {
   const config = complete(given)
+  const fault = tlsFault(config)
+  if (fault !== undefined) throw new ConfigError(fault)
   if (asksForUsers(config) && config.allowAnonymousPush) {
     throw new ConfigError(
       `SEAWAY_ALLOW_ANONYMOUS_PUSH is yes, but users are asked for (${config.authUsers ?? config.authRules}): take one out`
@@ -718,6 +783,28 @@ function check(given: Config): Config {
     )
   }
   return config
+}
+
+/** Whether the registry speaks TLS. */
+export function hasTls(config: Pick<Config, 'tlsCert' | 'tlsAcmeDomains'>): boolean {
+  return config.tlsCert !== '' || config.tlsAcmeDomains.length > 0
+}
+
+/** Which of the settings of TLS lacks another, or contradicts it. */
+function tlsFault(config: Config): string | undefined {
+  const { tlsCert, tlsKey, tlsAcmeDomains } = config
+  if (tlsCert !== '' && tlsKey === '')
+    return 'SEAWAY_TLS_CERT is set, but not SEAWAY_TLS_KEY: both are needed'
+  if (tlsCert === '' && tlsKey !== '')
+    return 'SEAWAY_TLS_KEY is set, but not SEAWAY_TLS_CERT: both are needed'
+  if (tlsCert !== '' && tlsAcmeDomains.length > 0)
+    return 'SEAWAY_TLS_CERT and SEAWAY_TLS_ACME_DOMAINS are both set: the certificate comes from one of them'
+  if (hasTls(config)) return undefined
+  const needs =
+    'is set, but there is no TLS: set SEAWAY_TLS_CERT and SEAWAY_TLS_KEY, or SEAWAY_TLS_ACME_DOMAINS'
+  if (config.tlsPlainListen !== undefined) return `SEAWAY_TLS_PLAIN_LISTEN ${needs}`
+  if (config.seedTls) return `SEAWAY_SEED_TLS ${needs}`
+  return undefined
 }
 
 function readFile(path: string | undefined): Record<string, string> {

@@ -5,6 +5,7 @@ import type { Config } from './config.ts'
 import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
 import { createAdmission } from './http/admission.ts'
 import { createApp } from './http/app.ts'
+import { createRedirectApp } from './http/redirect.ts'
 import { listen, peerServer } from './http/server.ts'
 import { createTrustlessApp } from './http/trustless.ts'
 import {
@@ -17,6 +18,7 @@ import {
   type Limits,
   type Provider
 } from './ipfs/index.ts'
+import { certificateState, checkRegistry, identityOf, prefixOf, urlOf } from './listening.ts'
 import type { Log } from './log.ts'
 import { RegistryError, reason } from './oci/errors.ts'
 import { operationsOf } from './operations.ts'
@@ -29,7 +31,13 @@ import { createUpstreams } from './upstream/index.ts'
 
 /** A gateway that runs. */
 export interface Gateway {
-  readonly listening: { readonly host: string; readonly port: number }
+  readonly listening: {
+    readonly host: string
+    readonly port: number
+    readonly url: string
+    /** How image names begin that lead here. */
+    readonly prefix: string
+  }
   readonly registry: Registry
   /** The multiaddrs of this gateway. */
   addresses(): readonly string[]
@@ -208,6 +216,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const rooms = await openRooms(config, log, stack)
     const { ipfs, registry, provider, limits } = rooms
     const stopping = new AbortController()
+    const identity = await identityOf(config, log)
+    const tls = identity && { identity, hstsMs: config.tlsHsts }
     const terms = {
       up: limits.up,
       seats: createSeats(config.maxPeerRequests),
@@ -231,6 +241,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       idleMs: config.idleTimeout,
       answerMs: config.pullTimeout,
       log,
+      ...(tls && { tls }),
       maxConnections: config.maxConnections,
       maxPerAddress: config.maxConnectionsPerAddress,
       isProxy: admission.isProxy
@@ -250,11 +261,24 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       (await listen(trustless, {
         ...config.seedListen,
         ...waits,
+        ...(config.seedTls && tls && { tls }),
         maxConnections: config.maxPeers,
         maxPerAddress: config.maxPeersPerAddress,
         isProxy: admission.isProxy
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
+    if (identity !== undefined) {
+      const redirect = createRedirectApp({ identity, port: () => listening.port, log })
+      const at = config.tlsPlainListen
+      const unsafe =
+        at &&
+        (await listen(redirect, { ...at, idleMs: config.idleTimeout, log }).catch(
+          inUse('SEAWAY_TLS_PLAIN_LISTEN', `${at.host}:${at.port}`)
+        ))
+      if (unsafe !== undefined) stack.defer(() => unsafe.stop(0))
+      stack.defer(() => identity.stop())
+      identity.start()
+    }
     provider.start()
     const operations = audited(operationsOf(rooms), auth?.audit)
     const control = await serveControl(controlPath(config.data), operations, stopping.signal)
@@ -262,7 +286,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))
-    const addresses = (): readonly string[] => withSeed(ipfs.addresses(), seed)
+    const addresses = (): readonly string[] =>
+      withSeed(ipfs.addresses(), seed, config.seedTls ? identity : undefined)
     const providersOf = async (domain: string): Promise<readonly string[]> => {
       const own = addresses()
       const others = await registry.providers(domain, AbortSignal.timeout(PROVIDERS_DEADLINE))
@@ -273,8 +298,9 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     }
     registry.publishing.announce(providersOf, addresses)
     registry.doctor?.listening({
-      at: `${listening.host}:${listening.port}`,
-      check: (signal) => isRegistry(listening, signal),
+      at: urlOf(listening, identity),
+      check: (signal) => checkRegistry(listening, identity, signal),
+      ...(identity && { certificate: () => certificateState(identity) }),
       addresses
     })
     registry.ipns?.start()
@@ -286,7 +312,11 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     }
     const running = stack.move()
     return {
-      listening,
+      listening: {
+        ...listening,
+        url: urlOf(listening, identity),
+        prefix: prefixOf(listening, config, identity)
+      },
       registry,
       addresses,
       providersOf,
@@ -296,16 +326,6 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     await stack.disposeAsync()
     throw error
   }
-}
-
-/** @throws Error when what answers there is no registry */
-async function isRegistry({ host, port }: Gateway['listening'], signal: AbortSignal): Promise<void> {
-  const name =
-    host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '[::1]' : host.includes(':') ? `[${host}]` : host
-  const answer = await fetch(`http://${name}:${port}/v2/`, { signal })
-  await answer.arrayBuffer()
-  if (!answer.headers.has('docker-distribution-api-version'))
-    throw new Error(`what answers at ${name}:${port} is no registry (status ${answer.status})`)
 }
 
 /** Says what to do about an address that somebody else listens on. */

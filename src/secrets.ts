@@ -13,13 +13,13 @@ const READABLE_BY_ALL = 0o004
 
 /**
  * What to tell the operator of files with secrets that every user of the machine may read: the keys and tokens
- * that domains are published with, credentials of upstream registries, users, and the keys and tokens in the data folder.
- * What a group may read is left to the operator, since services share files so. A file that isn't there is for its reader
- * to complain of.
+ * that domains are published with, credentials of upstream registries, users, the key of the certificate, and the keys and
+ * tokens in the data folder. What a group may read is left to the operator, since services share files so. A file that
+ * isn't there is for its reader to complain of.
  */
 export async function openSecrets(
   config: Pick<Config, 'publishers' | 'data'> &
-    Partial<Pick<Config, 'upstreams' | 'upstreamAuth' | 'authUsers'>>
+    Partial<Pick<Config, 'upstreams' | 'upstreamAuth' | 'authUsers' | 'tlsKey'>>
 ): Promise<string[]> {
   const given = [...config.publishers.values()].flatMap(({ options }) =>
     SECRETS.flatMap((option) => options[option] ?? [])
@@ -31,7 +31,11 @@ export async function openSecrets(
     (await readdir(folder).catch(() => [])).map((name) => join(folder, name))
   const own = (await Promise.all(folders.map(inside))).flat()
   const found: string[] = []
-  for (const path of new Set([...given, ...logins.flatMap((path) => path || []), ...own])) {
+  for (const path of new Set([
+    ...given,
+    ...[...logins, config.tlsKey].flatMap((path) => path || []),
+    ...own
+  ])) {
     const file = await stat(path).catch(() => undefined)
     if (file?.isFile() === true && (file.mode & READABLE_BY_ALL) !== 0)
       found.push(`every user of this machine can read ${path}, which holds a secret: chmod 600 it`)

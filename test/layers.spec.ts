@@ -11,7 +11,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['cli', 'http'],
   ['auth'],
   ['registry'],
-  ['discovery', 'upstream'],
+  ['discovery', 'upstream', 'tls'],
   ['tree'],
   ['ipfs'],
   ['store'],

@@ -28,11 +28,12 @@ describe('files with secrets', function () {
       await named('token', 0o604),
       await named('config.json', 0o644),
       await named('login', 0o644),
+      await named('tls.key', 0o644),
       await file(join(data, 'keys', 'copied.example.key'), 0o644)
     ]
     const others = [await named('closed.key', 0o600), await named('shared', 0o640), join(folder.path, 'none')]
     await file(join(data, 'keys', 'made.example.key'), 0o600)
-    const [tsig = '', token = '', docker = '', login = ''] = open
+    const [tsig = '', token = '', docker = '', login = '', tls = ''] = open
     const [closed = '', shared = '', none = ''] = others
     const config = readConfig({
       flags: {},
@@ -40,6 +41,8 @@ describe('files with secrets', function () {
         SEAWAY_DATA: data,
         SEAWAY_UPSTREAMS: `u.example=https://u.example auth=${login},v.example=https://v.example auth=${closed}`,
         SEAWAY_UPSTREAM_AUTH: docker,
+        SEAWAY_TLS_CERT: 'not looked at',
+        SEAWAY_TLS_KEY: tls,
         SEAWAY_PUBLISHERS: [
           `a.example=rfc2136?key=${tsig}`,
           `b.example=cloudflare?token=${token}`,

@@ -6,7 +6,7 @@ import { createLimiter, createSeats, type Limiter, metered } from '../ipfs/limit
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { type Client, createClients, introduce, networkOf } from './client.ts'
-import { hasBody } from './slow.ts'
+import { hasBody } from './http2.ts'
 
 /** How much of the gateway clients may have; see the settings of these names. */
 export interface AdmissionOptions {

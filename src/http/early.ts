@@ -1,6 +1,7 @@
 import { finished } from 'node:stream/promises'
 import type { Context } from 'koa'
 import { type Limiter, metered } from '../ipfs/limits.ts'
+import { hasBody } from './http2.ts'
 
 /** How much of a refused body is read on so that its connection can be used again, in bytes. */
 const SHORT = 64 * 1024
@@ -18,7 +19,8 @@ export function bodyOf(ctx: Context): AsyncIterable<Uint8Array> {
 /**
  * Sends the answer that `ctx` holds, though the client may still be sending its body. Closing at once would
  * reset the connection under what the client sends, and with it the answer that it has not read yet; so the
- * answer says that the connection will close, and that waits for the end of the body, or {@link LINGER}.
+ * answer says that the connection will close, and that waits for the end of the body, or {@link LINGER}. With HTTP/2
+ * the answer is whole at once, and only the request's stream is closed afterwards.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9112#section-9.6
  */
@@ -30,16 +32,21 @@ export async function answerEarly(ctx: Context): Promise<void> {
   }
   const body = Buffer.from(JSON.stringify(ctx.body))
   ctx.respond = false
-  ctx.set('Connection', 'close')
   ctx.length = body.length
-  res.flushHeaders()
-  res.write(body)
+  const shared = req.httpVersionMajor > 1
+  if (shared) res.end(ctx.method === 'HEAD' ? undefined : body)
+  else {
+    ctx.set('Connection', 'close')
+    res.flushHeaders()
+    res.write(body)
+  }
   req.resume()
   // However the body ends: the answer is out.
   await finished(req, { writable: false, signal: AbortSignal.timeout(LINGER) }).catch(() => undefined)
-  res.end()
+  if (!shared) res.end()
+  else if (!req.complete) req.destroy()
 }
 
-function mayBeLong(ctx: Context): boolean {
-  return ctx.get('Transfer-Encoding') !== '' || Number(ctx.get('Content-Length') || 0) > SHORT
+function mayBeLong({ req }: Context): boolean {
+  return hasBody(req) && !(Number(req.headers['content-length']) <= SHORT)
 }

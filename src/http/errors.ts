@@ -45,7 +45,9 @@ export function isClientGone(error: unknown): boolean {
     code === 'ECONNRESET' ||
     code === 'EPIPE' ||
     code === 'ERR_STREAM_PREMATURE_CLOSE' ||
-    code === 'ERR_HTTP_REQUEST_ABORTED'
+    code === 'ERR_HTTP_REQUEST_ABORTED' ||
+    code === 'ERR_HTTP2_INVALID_STREAM' ||
+    code === 'ERR_HTTP2_STREAM_CANCEL'
   )
 }
 

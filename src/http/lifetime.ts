@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { RegistryError } from '../oci/errors.ts'
-import { hasBody } from './slow.ts'
+import { hasBody } from './http2.ts'
 
 /** Makes a request's signal. `deadlineMs` bounds its waiting for others, where it has a bound. */
 export type Lifetime = (response: ServerResponse, deadlineMs: number | undefined) => AbortSignal

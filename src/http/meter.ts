@@ -1,7 +1,7 @@
-import type { Socket } from 'node:net'
 import type { Context } from 'koa'
 import type { RepositoryName } from '../oci/reference.ts'
 import { type Meters, NOBODY, ownerOf } from '../registry/index.ts'
+import { type Traffic, trafficOf } from './http2.ts'
 import { type Naming, repositoryOf } from './request.ts'
 
 /** Counts what clients send and get, as it passes their connections. */
@@ -18,10 +18,11 @@ interface Counted {
 
 /**
  * Bytes of a connection are counted for the request that is being answered on it: headers and bodies, as they
- * were read and handed to the system. What goes on for long is counted as it goes.
+ * were read and handed to the system. What goes on for long is counted as it goes. With HTTP/2, where requests share
+ * a connection at the same time, it is the bodies alone.
  */
 export function createClientMeter(meters: Meters): ClientMeter {
-  const counted = new WeakMap<Socket, Counted>()
+  const counted = new WeakMap<Traffic, Counted>()
   const active = new Set<() => void>()
   meters.onFlush(() => {
     for (const sample of active) sample()
@@ -29,14 +30,14 @@ export function createClientMeter(meters: Meters): ClientMeter {
 
   return {
     watch(ctx, name) {
-      const { socket } = ctx.req
-      const before = counted.get(socket) ?? { read: 0, written: 0 }
-      counted.set(socket, before)
+      const traffic = trafficOf(ctx.req, ctx.res)
+      const before = counted.get(traffic) ?? { read: 0, written: 0 }
+      counted.set(traffic, before)
       const owner = name === undefined ? NOBODY : ownerOf(name)
       const sample = () => {
         // A name that nobody has here gets no row of its own.
         const refused = ctx.res.headersSent && ctx.res.statusCode >= 400
-        const { bytesRead, bytesWritten } = socket
+        const { bytesRead, bytesWritten } = traffic
         const fromClients = bytesRead - before.read
         const toClients = bytesWritten - before.written
         if (fromClients === 0 && toClients === 0) return

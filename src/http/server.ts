@@ -1,11 +1,21 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES
+} from 'node:http'
+import { type AddressInfo, isIP, type Server as NetServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type Koa from 'koa'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
+import type { Identity } from '../tls/index.ts'
 import { limitConnections } from './connections.ts'
 import { errorBody } from './errors.ts'
+import { createHttp2 } from './http2.ts'
+import { secureFront } from './secure.ts'
 import { watchBody } from './slow.ts'
 
 /** A server that listens. */
@@ -19,6 +29,9 @@ export interface Listening {
 /** How long a client may take over its request's headers at most, in milliseconds. */
 const HEADERS_TIMEOUT = 20_000
 
+/** What is said to one who sends something else. */
+const PLAIN = 'this is not a well-formed HTTP/1.1 request (this port speaks plain HTTP, not TLS)'
+
 /** How long a server waits, in milliseconds, and what it tells whom. */
 export interface Waits {
   /** How long a client may be silent. */
@@ -28,8 +41,31 @@ export interface Waits {
   log: Log
 }
 
-function create(app: Koa, { idleMs, answerMs = 0, log }: Waits): Server {
+/** How a server speaks TLS. */
+export interface Tls {
+  readonly identity: Identity
+  /** How long clients are told to come with TLS only, in milliseconds; not at all if 0. */
+  readonly hstsMs: number
+}
+
+/** What is done with a request, whatever protocol brought it. */
+function listenerOf(app: Koa, idleMs: number, tls?: Tls): RequestListener {
   const handle = app.callback()
+  return (request, response) => {
+    tellOfEnd(request, response)
+    watchBody(request, response, idleMs)
+    if (tls !== undefined) promiseTls(request, response, tls.hstsMs)
+    void handle(request, response)
+  }
+}
+
+/** Later than what can still be answered. */
+const timeoutOf = ({ idleMs, answerMs = 0 }: Waits): number => Math.max(idleMs, answerMs) * 1.5
+
+const handshakeOf = ({ idleMs }: Waits): number => Math.min(idleMs, HEADERS_TIMEOUT)
+
+function create(waits: Waits, listener: RequestListener, speaks = PLAIN): Server {
+  const { idleMs, log } = waits
   const server = createServer(
     {
       headersTimeout: Math.min(idleMs, HEADERS_TIMEOUT),
@@ -39,39 +75,75 @@ function create(app: Koa, { idleMs, answerMs = 0, log }: Waits): Server {
       connectionsCheckingInterval: Math.min(idleMs / 4, 5000),
       highWaterMark: 256 * 1024
     },
-    (request, response) => {
-      tellOfEnd(request, response)
-      watchBody(request, response, idleMs)
-      void handle(request, response)
-    }
+    listener
   )
-  // Later than what can still be answered.
-  server.timeout = Math.max(idleMs, answerMs) * 1.5
+  server.timeout = timeoutOf(waits)
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     log.debug({ cause: error.message }, 'not HTTP')
-    refuse(error, socket)
+    if (!socket.writable || error.code === 'ECONNRESET') socket.destroy()
+    else refuse(refusalOf(error, speaks), socket)
   })
   return server
+}
+
+/** A server, and what ends its connections. */
+interface Ends {
+  readonly server: NetServer
+  /** Those on which nothing is under way, and each of the others after its answer. */
+  closeIdle(): void
+  closeAll(): void
+}
+
+function plain(app: Koa, waits: Waits): Ends {
+  const server = create(waits, listenerOf(app, waits.idleMs))
+  return {
+    server,
+    closeIdle: () => server.closeIdleConnections(),
+    closeAll: () => server.closeAllConnections()
+  }
+}
+
+function secure(app: Koa, waits: Waits, tls: Tls): Ends {
+  const listener = listenerOf(app, waits.idleMs, tls)
+  const http = unheard(create(waits, listener, 'this is not a well-formed HTTP/1.1 request'))
+  const http2 = createHttp2(listener, timeoutOf(waits))
+  const { server, closeAll } = secureFront(
+    tls.identity,
+    { http, http2, refuse: (socket) => refuse(noTls(), socket) },
+    { handshakeMs: handshakeOf(waits), log: waits.log }
+  )
+  return {
+    server,
+    closeIdle() {
+      // it listens nowhere, but looks for idle connections
+      http.close()
+      http2.close()
+    },
+    closeAll
+  }
 }
 
 /**
  * Listens for HTTP. A client that takes longer than `idleMs` over its headers, or sends its body slower
  * than {@link watchBody} allows, is told so; a connection on which nothing moves at all is ended. What isn't HTTP, a TLS
  * ClientHello for one, is answered and closed at once: clients try TLS first and wait for that.
+ * With `tls` it is the other way round: HTTPS, by HTTP/2 or 1.1, and what isn't TLS is answered and closed.
  * Connections beyond `maxConnections`, or beyond `maxPerAddress` of one IP address that is no proxy's, are closed as
- * they come.
+ * they come, before anything is said on them.
  */
 export async function listen(
   app: Koa,
   options: Waits & {
     host: string
     port: number
+    tls?: Tls
     maxConnections?: number
     maxPerAddress?: number
     isProxy?: (address: string) => boolean
   }
 ): Promise<Listening> {
-  const server = create(app, options)
+  const { tls } = options
+  const { server, closeIdle, closeAll } = tls === undefined ? plain(app, options) : secure(app, options, tls)
   limitConnections(server, {
     max: options.maxConnections,
     perAddress: options.maxPerAddress,
@@ -90,8 +162,8 @@ export async function listen(
     port,
     async stop(graceMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeIdleConnections()
-      const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+      closeIdle()
+      const timer = setTimeout(closeAll, graceMs)
       await closed
       clearTimeout(timer)
     }
@@ -114,13 +186,19 @@ function tellOfEnd({ socket }: IncomingMessage, response: ServerResponse): void 
   response.once('socket', () => socket.off('close', onClose))
 }
 
+/**
+ * Has clients that know this server by a domain's name come with TLS only.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc6797
+ */
+function promiseTls({ headers }: IncomingMessage, response: ServerResponse, forMs: number): void {
+  const host = String(headers[':authority'] ?? headers.host ?? '').replace(/:\d*$/, '')
+  if (forMs > 0 && host.includes('.') && isIP(host) === 0)
+    response.setHeader('Strict-Transport-Security', `max-age=${Math.floor(forMs / 1000)}`)
+}
+
 /** Answers what never became a request, and closes. */
-function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
-  }
-  const refusal = refusalOf(error)
+function refuse(refusal: RegistryError, socket: Duplex): void {
   const body = JSON.stringify(errorBody(refusal))
   socket.end(
     [
@@ -134,7 +212,11 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
   )
 }
 
-function refusalOf(error: NodeJS.ErrnoException): RegistryError {
+function noTls(): RegistryError {
+  return new RegistryError('REQUEST_INVALID', 'this port speaks TLS, and this came without: use https://')
+}
+
+function refusalOf(error: NodeJS.ErrnoException, malformed: string): RegistryError {
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new RegistryError('REQUEST_TIMEOUT', 'the headers of the request did not arrive in time')
@@ -145,10 +227,7 @@ function refusalOf(error: NodeJS.ErrnoException): RegistryError {
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return new RegistryError('REQUEST_TOO_LARGE', 'the chunk extensions of the request are too long')
     default:
-      return new RegistryError(
-        'REQUEST_INVALID',
-        'this is not a well-formed HTTP/1.1 request (this port speaks plain HTTP, not TLS)'
-      )
+      return new RegistryError('REQUEST_INVALID', malformed)
   }
 }
 
@@ -157,8 +236,11 @@ function refusalOf(error: NodeJS.ErrnoException): RegistryError {
  * {@link listen} waits for its clients.
  */
 export function peerServer(app: Koa, waits: Waits): Server {
-  const server = create(app, waits)
-  // this is when Node starts to look for headers that take too long
+  return unheard(create(waits, listenerOf(app, waits.idleMs)))
+}
+
+/** For a server that is given its connections: this is when Node starts to look for headers that take too long. */
+function unheard(server: Server): Server {
   server.emit('listening')
   return server
 }

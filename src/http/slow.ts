@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RegistryError } from '../oci/errors.ts'
 import { errorBody } from './errors.ts'
+import { hasBody, trafficOf } from './http2.ts'
 
 /** The least that a body must bring on average over the time a client may be silent, in bytes a second. */
 const MIN_RATE = 512
@@ -16,9 +17,10 @@ const STEPS = 4
 export function watchBody(request: IncomingMessage, response: ServerResponse, idleMs: number): void {
   if (!hasBody(request)) return
   const least = (MIN_RATE * idleMs) / 1000
-  let marks = [request.socket.bytesRead]
+  const traffic = trafficOf(request, response)
+  let marks = [traffic.bytesRead]
   const timer = setInterval(() => {
-    const read = request.socket.bytesRead
+    const read = traffic.bytesRead
     if (request.complete) clearInterval(timer)
     // What has arrived and isn't taken shows that the client is not the one who is waited for.
     else if (request.readableLength > 0) marks = [read]
@@ -50,13 +52,8 @@ function refuse(request: IncomingMessage, response: ServerResponse, idleMs: numb
   response.writeHead(error.status, {
     'Content-Type': 'application/json',
     'Content-Length': Buffer.byteLength(body),
-    Connection: 'close'
+    ...(request.httpVersionMajor === 1 && { Connection: 'close' })
   })
   // The handler hears that the body broke off, and keeps what it got.
   response.end(body, () => request.destroy())
-}
-
-/** Whether a body comes with a request, or is announced. */
-export function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }

@@ -12,12 +12,21 @@ import { type Examination, rounded, StepFailed } from './doctor-steps.ts'
 import type { DoctorPart, Trouble } from './doctor-types.ts'
 import type { Publishing } from './publishing-types.ts'
 
+/** How it is with a certificate. */
+export interface CertificateState {
+  readonly says: string
+  /** What is wrong, and what to do. */
+  readonly wrong?: { readonly why: string; readonly remedy: string }
+}
+
 /** What the running gateway says of itself. */
 export interface Listening {
-  /** `host:port` */
+  /** Its URL. */
   readonly at: string
   /** Asks it for something over HTTP. */
   check(signal: AbortSignal): Promise<void>
+  /** What is to be said of its certificate, if it speaks TLS. */
+  certificate?(): CertificateState
   /** Its multiaddrs, as they are published. */
   addresses(): readonly string[]
 }
@@ -85,7 +94,10 @@ async function isListening(listening: Listening | undefined, signal: AbortSignal
   if (listening === undefined)
     throw new StepFailed(notRunning(new Error('no gateway runs on this data folder')))
   await listening.check(signal)
-  return { says: `it answers at ${listening.at}`, value: true }
+  const { says, wrong } = listening.certificate?.() ?? {}
+  const warning = wrong && trouble('certificate', wrong.why, wrong.remedy)
+  const all = [`it answers at ${listening.at}`, ...(says === undefined ? [] : [says])].join(', ')
+  return { says: all, warning, value: true }
 }
 
 function notRunning(error: unknown): Trouble {

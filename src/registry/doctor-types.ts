@@ -24,6 +24,7 @@ export type StepName =
 /** Why a step fails or warns, for programs. */
 export type Cause =
   | 'not-running'
+  | 'certificate'
   | 'not-writable'
   | 'little-space'
   | 'servers-down'

@@ -9,7 +9,13 @@ import { available, run, tempDir } from './support/process.ts'
 const REPOSITORY = resolve(import.meta.dirname, '../..')
 
 /** What the image's build copies from the repository. */
-const CONTEXT = ['package.json', 'package-lock.json', 'scripts/no-helia-libp2p', 'src']
+const CONTEXT = [
+  'package.json',
+  'package-lock.json',
+  'scripts/no-helia-libp2p',
+  'scripts/no-form-data',
+  'src'
+]
 
 interface ComposeFile {
   services: {

@@ -18,6 +18,7 @@ import {
   type RegistrySettings
 } from '../../src/registry/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
+import type { Identity } from '../../src/tls/index.ts'
 import type { Upstreams } from '../../src/upstream/index.ts'
 import { type DnsServer, startDnsServer } from './dns-server.ts'
 
@@ -55,6 +56,8 @@ export interface RegistryServerOptions {
   fetchMs?: number
   /** Who may do what, made for the server's folder; anybody anything unless given. */
   auth?: (folder: string, stack: AsyncDisposableStack) => Promise<AuthOptions>
+  /** Speaks HTTPS with it. */
+  identity?: Identity
   /** What a doctor may dial; anything unless given. */
   doctorDial?: 'any' | 'public'
 }
@@ -225,6 +228,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     pullTimeoutMs,
     stopping: stopping.signal
   })
+  const { identity } = options
   const listening = await listen(app, {
     host: '127.0.0.1',
     port: 0,
@@ -232,7 +236,8 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     answerMs: pullTimeoutMs,
     log,
     ...(options.maxConnectionsPerAddress && { maxPerAddress: options.maxConnectionsPerAddress }),
-    ...(admission && { isProxy: admission.isProxy })
+    ...(admission && { isProxy: admission.isProxy }),
+    ...(identity && { tls: { identity, hstsMs: 3_600_000 } })
   })
   stack.defer(() => listening.stop(100))
   stack.defer(() => stopping.abort(new Error('the test is over')))

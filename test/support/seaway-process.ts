@@ -70,7 +70,7 @@ export async function startSeaway(options: {
     clearTimeout(timer)
   }
 
-  const [, url = ''] = await printed(/listens on (http:\S+)/)
+  const [, url = ''] = await printed(/listens on (https?:\S+)/)
   const [, swarmPort = ''] = await printed(/\/tcp\/(\d+)\S*\/p2p\//)
   return {
     pid: child.pid as number,

@@ -108,7 +108,7 @@ export async function startGateway(options: GatewayOptions): Promise<SeawayGatew
   })
 
   const printed = await lines()
-  const url = /^Seaway listens on (http:\S+)$/.exec(printed[0] ?? '')?.[1]
+  const url = /^Seaway listens on (https?:\S+)$/.exec(printed[0] ?? '')?.[1]
   if (url === undefined) throw new Error(`not what a gateway prints first: ${printed[0]}`)
   const seaway: SeawayGateway['seaway'] = (args, more) => runSeaway(args, env, more)
   const root: SeawayGateway['root'] = async (domain) => (await seaway(['root', domain])).stdout.trim()
