@@ -18,6 +18,7 @@ packages=(
   docker-registry apache2-utils                     # the baseline registry, htpasswd
   bind9 bind9-utils bind9-dnsutils                  # named; rndc and tsig-keygen; dig and nsupdate
   unbound                                           # a resolver
+  pebble                                            # an authority that issues certificates by ACME
   busybox-static debootstrap                        # contents for images
   iproute2 openssl strace tmux procps               # namespaces, crash tests, terminals
   ca-certificates
@@ -120,6 +121,7 @@ versions() {
   version_of docker-compose docker-compose --version
   version_of named named -v
   version_of unbound unbound -V
+  version_of pebble dpkg-query -W pebble
   version_of crane "$bin/crane" version
   version_of oras "$bin/oras" version
   version_of regctl "$bin/regctl" version
