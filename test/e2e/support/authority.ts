@@ -11,8 +11,8 @@ export interface Certificate {
   readonly cert: string
 }
 
-/** Makes an authority in `dir`, and a certificate of it for 127.0.0.1 and localhost. */
-export async function makeCertificate(dir: string): Promise<Certificate> {
+/** Makes an authority in `dir`, and a certificate of it for 127.0.0.1, localhost and `others` (`IP:192.0.2.1`). */
+export async function makeCertificate(dir: string, ...others: string[]): Promise<Certificate> {
   await mkdir(dir, { recursive: true })
   const openssl = (name: string, subject: string, ...args: string[]) => {
     const key = [
@@ -30,7 +30,7 @@ export async function makeCertificate(dir: string): Promise<Certificate> {
   await openssl('ca', 'test authority')
   const names = [
     '-addext',
-    'subjectAltName=DNS:localhost,IP:127.0.0.1',
+    `subjectAltName=${['DNS:localhost', 'IP:127.0.0.1', ...others].join()}`,
     '-addext',
     'basicConstraints=critical,CA:FALSE'
   ]
