@@ -58,6 +58,16 @@ describe('config', () => {
       [{ SEAWAY_DNS_SERVERS: '127.0.0.1:70000' }, /SEAWAY_DNS_SERVERS.*65535/],
       [{ SEAWAY_DNS_SERVERS: 'http://dns.test/dns-query' }, /SEAWAY_DNS_SERVERS.*https URL/],
       [{ SEAWAY_DNS_SERVERS: 'https://me:secret@dns.test/' }, /SEAWAY_DNS_SERVERS.*no URL like https:/],
+      [{ SEAWAY_TLS_CERT: '/c.pem' }, /SEAWAY_TLS_CERT is set, but not SEAWAY_TLS_KEY/],
+      [{ SEAWAY_TLS_KEY: '/k.pem' }, /SEAWAY_TLS_KEY is set, but not SEAWAY_TLS_CERT/],
+      [
+        { SEAWAY_TLS_CERT: '/c.pem', SEAWAY_TLS_KEY: '/k.pem', SEAWAY_TLS_ACME_DOMAINS: 'a.example' },
+        /SEAWAY_TLS_CERT and SEAWAY_TLS_ACME_DOMAINS are both set/
+      ],
+      [{ SEAWAY_TLS_ACME_DOMAINS: '*.a.example' }, /SEAWAY_TLS_ACME_DOMAINS.*which only DNS could prove/],
+      [{ SEAWAY_TLS_ACME_DOMAINS: '192.0.2.1' }, /SEAWAY_TLS_ACME_DOMAINS.*no domain like/],
+      [{ SEAWAY_TLS_PLAIN_LISTEN: '127.0.0.1:80' }, /SEAWAY_TLS_PLAIN_LISTEN is set, but there is no TLS/],
+      [{ SEAWAY_SEED_TLS: 'yes' }, /SEAWAY_SEED_TLS is set, but there is no TLS/],
       [{ SEAWAY_LISTN: 'x' }, /SEAWAY_LISTN is not a setting.*SEAWAY_LISTEN/],
       [{ SEAWAY_CONFIG: file }, /'lisen'.*is not a setting.*listen/],
       [{ SEAWAY_CONFIG: join(folder.path, 'none.yaml') }, /cannot be read/]

@@ -6,9 +6,11 @@ import { makeCertificate } from './support/authority.ts'
 import { useBed } from './support/bed.ts'
 import { home } from './support/client.ts'
 import { startContainerd } from './support/containerd.ts'
+import { startDelegatedRouter } from './support/delegated-router.ts'
 import { startDocker } from './support/docker.ts'
 import type { SeawayGateway } from './support/gateway.ts'
 import { busyboxLayer, type Image, makeImage } from './support/images.ts'
+import { startKubo } from './support/kubo.ts'
 import { available, run } from './support/process.ts'
 import { podman } from './support/storage-clients.ts'
 
@@ -33,6 +35,8 @@ describe('clients over TLS', function () {
       env: {
         SEAWAY_LISTEN: `${ADDRESS}:0`,
         SEAWAY_ALLOW_ANONYMOUS_PUSH: 'yes',
+        SEAWAY_SEED_LISTEN: `${ADDRESS}:0`,
+        SEAWAY_SEED_TLS: 'yes',
         SEAWAY_TLS_CERT: made.cert,
         SEAWAY_TLS_KEY: made.key,
         SEAWAY_LOG_LEVEL: 'info'
@@ -139,5 +143,30 @@ describe('clients over TLS', function () {
     await engine.docker(['pull', '--quiet', at('docker')])
     const ran = await engine.runContainer(at('docker'), ['/bin/echo', 'ran'])
     assert.equal(ran.stdout, 'ran\n')
+  })
+
+  it('peers fetch from the seed port: another gateway, and Kubo without a reverse proxy', async function () {
+    if (!available('skopeo', 'ipfs')) this.skip()
+    const root = await gateway.root('example.com')
+    const seed = gateway.peers.find((address) => address.includes('/tls/http/')) ?? ''
+    assert.match(seed, /^\/ip4\/(127.0.0.1|192.0.2.250)\/tcp\/\d+\/tls\/http\/p2p\//)
+    const at = seed.replace('/127.0.0.1/', `/${ADDRESS}/`)
+    const puller = await start('puller', { env: { SEAWAY_PEERS: at, NODE_EXTRA_CA_CERTS: ca } })
+    const env = await home(folder('seed'))
+    const from = `docker://${puller.host}/ipfs/${root}/example.com/tls-skopeo:1`
+    await run('skopeo', ['copy', '--src-tls-verify=false', from, `oci:${folder('seed-pulled')}:1`], { env })
+
+    const [address = '', id = ''] = at.split('/p2p/')
+    const router = keep(await startDelegatedRouter({ id, addresses: [address] }))
+    const settings = {
+      'HTTPRetrieval.Enabled': true,
+      'Routing.Type': 'delegated',
+      'Routing.DelegatedRouters': [router.url],
+      'Provide.Enabled': false
+    }
+    const node = keep(await startKubo({ dir: folder('kubo'), settings, env: { SSL_CERT_FILE: ca } }))
+    await node.ipfs(['get', '--output', folder('by-kubo'), `${root}/oci/example.com/tls-skopeo`])
+    assert.equal((await node.ipfs(['swarm', 'peers'])).stdout, '', 'connected to nobody')
+    await run('skopeo', ['inspect', `oci:${folder('by-kubo')}:1`], { env })
   })
 })
