@@ -106,11 +106,12 @@ function accessLog(log: Log) {
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0')
     ctx.set('X-Content-Type-Options', 'nosniff')
     if (log.isLevelEnabled('info')) {
+      const client = ctx.ip // a stream that has gone can't tell
       ctx.res.once('close', () => {
         const { method, url, status } = ctx
         const complete = ctx.res.writableFinished
         log.info(
-          { method, url, status, complete, ms: Math.round(performance.now() - start), client: ctx.ip },
+          { method, url, status, complete, ms: Math.round(performance.now() - start), client },
           'request'
         )
       })

@@ -68,6 +68,13 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
   #waiting = 0
   #timer: NodeJS.Timeout | undefined
 
+  constructor(...args: ConstructorParameters<typeof Http2ServerResponse<Http2Request>>) {
+    super(...args)
+    const { stream } = this
+    // Node lets one that is reset without an error wait for what it still had to send.
+    stream.once('aborted', () => setImmediate(() => stream.destroy()))
+  }
+
   override write(chunk: Uint8Array | string, ...rest: unknown[]): boolean {
     const done = rest.find((each) => typeof each === 'function') as
       | ((error?: Error | null) => void)
@@ -93,8 +100,8 @@ export class Http2Response extends Http2ServerResponse<Http2Request> {
   override destroy(): this {
     const { stream } = this
     clearTimeout(this.#timer)
-    if (!stream.destroyed && !stream.closed)
-      stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_INTERNAL_ERROR)
+    if (stream.closed) stream.destroy()
+    else stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_INTERNAL_ERROR)
     return this
   }
 }

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { connect } from 'node:http2'
+import { type AddressInfo, createServer } from 'node:net'
 import { PassThrough } from 'node:stream'
+import { createHttp2 } from '../../src/http/http2.ts'
 import { type Http2Client, http2Client } from '../support/http2-client.ts'
 import { type TestIdentity, testIdentity } from '../support/identity.ts'
 import { digestOf, manifest, OCI_CONFIG, OCI_LAYER, withQuery } from '../support/oci-client.ts'
@@ -216,4 +219,30 @@ describe('HTTP/2', () => {
     assert.equal(got, bytes.length)
     await stopped
   })
+})
+
+describe('an answer over HTTP/2', () => {
+  for (const code of [0, 8]) {
+    it(`that its client gives up with code ${code} is over at once, whatever waited to be sent`, async () => {
+      const over = Promise.withResolvers<boolean>()
+      const http2 = createHttp2((_, response) => {
+        response.once('close', () => over.resolve(response.writableFinished))
+        response.write(Buffer.alloc(MB))
+      }, 60_000)
+      const tcp = createServer((socket) => http2.server.emit('connection', socket))
+      await new Promise<void>((resolve) => tcp.listen(0, '127.0.0.1', resolve))
+      const session = connect(`http://127.0.0.1:${(tcp.address() as AddressInfo).port}`)
+      try {
+        const stream = session.request({ ':path': '/' })
+        stream.on('error', () => {})
+        await once(stream, 'data')
+        stream.close(code)
+        assert.equal(await over.promise, false)
+      } finally {
+        session.destroy()
+        http2.destroy()
+        tcp.close()
+      }
+    })
+  }
 })
