@@ -59,9 +59,12 @@ export function secureFront(
     ...common,
     ...pem(identity),
     handshakeTimeout: handshakeMs,
-    ALPNCallback(this: TLSSocket, { servername, protocols }: { servername: string; protocols: string[] }) {
+    ALPNCallback(
+      this: TLSSocket,
+      { servername, protocols }: { servername: string | false; protocols: string[] }
+    ) {
       if (protocols.includes(ACME_TLS)) {
-        const proof = identity.alpnProof(servername)
+        const proof = identity.alpnProof(servername || '') // not every client names one
         if (proof === undefined) return undefined
         this.setKeyCert(proof.context)
         return ACME_TLS
