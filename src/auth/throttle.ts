@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { networkOf } from '../ipfs/addresses.ts'
 
 /** Slows down who guesses passwords. */
 export interface Throttle {
@@ -64,18 +65,4 @@ export function createThrottle(now: () => number = Date.now): Throttle {
       trusted.set(`${networkOf(from)} ${user.slice(0, MAX_NAME)}`, true)
     }
   }
-}
-
-/** What counts as one address: of IPv6 the network of 64 bits, which one customer has to choose from. */
-export function networkOf(address: string): string {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '')
-  if (!plain.includes(':')) return plain
-  const [head = '', tail] = plain.split('::')
-  const groups = head === '' ? [] : head.split(':')
-  const rest = tail === undefined || tail === '' ? [] : tail.split(':')
-  const whole =
-    tail === undefined
-      ? groups
-      : [...groups, ...Array(Math.max(0, 8 - groups.length - rest.length)).fill('0'), ...rest]
-  return `${whole.slice(0, 4).join(':')}::/64`
 }

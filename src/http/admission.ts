@@ -2,10 +2,11 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import type { Context, Next } from 'koa'
 import { LRUCache } from 'lru-cache'
+import { networkOf } from '../ipfs/addresses.ts'
 import { createLimiter, createSeats, type Limiter, metered } from '../ipfs/limits.ts'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
-import { type Client, createClients, introduce, networkOf } from './client.ts'
+import { type Client, createClients, introduce } from './client.ts'
 import { hasBody } from './http2.ts'
 
 /** How much of the gateway clients may have; see the settings of these names. */

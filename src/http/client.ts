@@ -1,7 +1,7 @@
 import { type IncomingMessage } from 'node:http'
-import { isIP, isIPv6, Socket } from 'node:net'
+import { isIP, Socket } from 'node:net'
 import type { Context, Next } from 'koa'
-import { inRanges, plainIp } from '../ipfs/addresses.ts'
+import { bareIp, inRanges } from '../ipfs/addresses.ts'
 import type { Log } from '../log.ts'
 
 /** Who makes a request, as far as that is believed. */
@@ -57,7 +57,7 @@ export function createClients(options: {
 
   const find = (request: IncomingMessage): Client => {
     const { socket, headers } = request
-    const from = bare(socket.remoteAddress ?? '')
+    const from = bareIp(socket.remoteAddress ?? '')
     const list = textOf(headers['x-forwarded-for'])
     const forwarded = parseForwarded(textOf(headers['forwarded']))
     // a stream of a peer has an address, too, and may come from where a proxy is
@@ -98,32 +98,12 @@ export function introduce(find: (request: IncomingMessage) => Client) {
   }
 }
 
-/**
- * What of an address counts as one client: all of it, but of IPv6 the first 64 bits, since whoever has one has all the
- * rest of them.
- */
-export function networkOf(address: string): string {
-  const plain = bare(address)
-  if (!isIPv6(plain)) return plain
-  const [head = '', tail = ''] = plain.split('::')
-  const before = head === '' ? [] : head.split(':')
-  const after = tail === '' ? [] : tail.split(':')
-  const zeros = Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0')
-  const groups = [...before, ...zeros, ...after].slice(0, 4)
-  return `${groups.map((group) => group.replace(/^0+(?=.)/, '').toLowerCase()).join(':')}::/64`
-}
-
-/** IPv4 as such, and no zone. */
-function bare(address: string): string {
-  return /^::ffff:/i.test(address) ? (plainIp(address) ?? address) : address.replace(/%.*$/, '')
-}
-
 /** The address of a hop: `192.0.2.1`, `192.0.2.1:1234`, `[2001:db8::1]:1234`. */
 function addressIn(hop: string): string | undefined {
   const text = hop.trim()
   const match = /^\[([^\]]+)\](?::\d+)?$/.exec(text) ?? /^(\d+\.\d+\.\d+\.\d+)(?::\d+)?$/.exec(text)
   const address = match?.[1] ?? text
-  return isIP(address) === 0 ? undefined : bare(address)
+  return isIP(address) === 0 ? undefined : bareIp(address)
 }
 
 /** The parameters of each hop in a Forwarded header; none where it can't be read. */

@@ -1,5 +1,5 @@
 import type { Server } from 'node:net'
-import { networkOf } from './client.ts'
+import { networkOf } from '../ipfs/addresses.ts'
 
 /**
  * Closes connections as they come: beyond `max`, or beyond `perAddress` of one client address (of IPv6, of one /64).

@@ -12,6 +12,7 @@ import {
   rightsName,
   type ScopeAccess
 } from '../auth/index.ts'
+import { bareIp } from '../ipfs/addresses.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { parseDomain } from '../oci/reference.ts'
 import { credentialsOf } from './credentials.ts'
@@ -42,8 +43,8 @@ export interface Guard {
 /** The path of the token endpoint. */
 export const TOKEN_PATH = '/auth/token'
 
-/** The address of a client as it is written down. */
-export const clientOf = (ctx: Context): string => ctx.ip.replace(/^::ffff:(?=\d)/, '')
+/** The address of a client as it is written down, and counted when it guesses. */
+export const clientOf = (ctx: Context): string => bareIp(ctx.ip)
 
 /** What a route asks for, of those that are about one repository. */
 const NEEDS = {

@@ -1,4 +1,4 @@
-import { BlockList, isIP, isIPv4 } from 'node:net'
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
 
 /**
  * IPv4 that isn't globally reachable
@@ -73,6 +73,26 @@ export function plainIp(ip: string): string | undefined {
   const groups = new URL(`http://[${bare}]`).hostname.slice(1, -1).split(':')
   const [high = 0, low = 0] = groups.slice(-2).map((group) => Number.parseInt(group || '0', 16))
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
+}
+
+/** An address as a socket tells it, without its zone; an IPv4-mapped one as IPv4, but a NAT64 one as it is. */
+export function bareIp(address: string): string {
+  return /^::ffff:/i.test(address) ? (plainIp(address) ?? address) : address.replace(/%.*$/, '')
+}
+
+/**
+ * What of an address counts as one client: all of it, but of IPv6 the first 64 bits, since whoever has one has all the
+ * rest of them.
+ */
+export function networkOf(address: string): string {
+  const plain = bareIp(address)
+  if (!isIPv6(plain)) return plain
+  const [head = '', tail = ''] = plain.split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail === '' ? [] : tail.split(':')
+  const zeros = Array.from({ length: Math.max(0, 8 - before.length - after.length) }, () => '0')
+  const groups = [...before, ...zeros, ...after].slice(0, 4)
+  return `${groups.map((group) => group.replace(/^0+(?=.)/, '').toLowerCase()).join(':')}::/64`
 }
 
 function listOf(cidrs: readonly string[]): BlockList {
