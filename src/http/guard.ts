@@ -88,7 +88,9 @@ export function createGuard(options: {
       if (!limited(limit, scope.type === 'repository' ? { ...scope, actions: [action] } : scope))
         throw unauthorized(
           ctx,
-          `the token is not for this: get one with scope ${formatScope(scope)}`,
+          scope.type === 'domain'
+            ? "the token is for repositories alone: show a password, or a token of 'seaway token create'"
+            : `the token is not for this: get one with scope ${formatScope(scope)}`,
           scope,
           'insufficient_scope'
         )
@@ -134,6 +136,9 @@ export function createGuard(options: {
         // lists tell of more than one repository, so their tokens name none
         const within = route.access === 'list' || limited(limit, scope)
         return within && (await by.decide(principal, action, { repository })).allowed
+      },
+      async reads(name) {
+        return (await by.decide(principal, 'pull', { repository: rightsName(name) })).allowed
       },
       async mayEverywhere(action) {
         return limit === undefined && (await by.decide(principal, action, { everything: true })).allowed

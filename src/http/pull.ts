@@ -1,7 +1,8 @@
+import type { Context } from 'koa'
 import { isAbort, RegistryError } from '../oci/errors.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
 import { parseRepository } from '../oci/reference.ts'
-import type { Listed, Page, Registry } from '../registry/index.ts'
+import type { Listed, Page, PullTarget, Registry } from '../registry/index.ts'
 import { permitOf } from './permit.ts'
 import { parseRange } from './range.ts'
 import {
@@ -28,6 +29,15 @@ export interface PullHandlers {
 
 export function createPullHandlers(registry: Registry, naming: Naming): PullHandlers {
   const { pull, lists } = registry
+
+  /** What a client asks for. Where its name leads to another registry, too, it is looked for there if it may read that. */
+  async function targetOf(ctx: Context): Promise<PullTarget> {
+    const name = repositoryOf(ctx, naming)
+    const elsewhere = naming.names?.elsewhere(name)
+    const permit = permitOf(ctx)
+    const whole = elsewhere === undefined || permit === undefined || (await permit.reads(elsewhere))
+    return whole ? name : { ...name, hereOnly: true }
+  }
 
   /**
    * A HEAD only asks whether it is here. Clients ask before they push, to a domain that may publish
@@ -58,7 +68,7 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
 
     async manifest(exchange) {
       const { ctx, signal } = exchange
-      const name = repositoryOf(ctx, naming)
+      const name = await targetOf(ctx)
       const reference = referenceOf(ctx, 404)
       const manifest = await answerHead(exchange, () => pull.manifest(name, reference, signal))
       ctx.set('Docker-Content-Digest', manifest.digest)
@@ -81,7 +91,7 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
 
     async blob(exchange) {
       const { ctx, signal } = exchange
-      const name = repositoryOf(ctx, naming)
+      const name = await targetOf(ctx)
       const digest = digestOfPath(ctx)
       const head = ctx.method === 'HEAD'
       const blob = await answerHead(

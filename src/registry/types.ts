@@ -30,7 +30,7 @@ export interface Registry {
   readonly uploads: Uploads
   readonly lists: Lists
   /** The upstreams, and what else clients call domains and repositories that have one; not there unless there are any. */
-  readonly names: Pick<Upstreams, 'domainOf' | 'canonical' | 'all'> | undefined
+  readonly names: Pick<Upstreams, 'domainOf' | 'canonical' | 'elsewhere' | 'all'> | undefined
   /** What the store has by CID, for peers. */
   readonly content: Content
   /** What the network is told of that. */
