@@ -272,9 +272,14 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       const at = config.tlsPlainListen
       const unsafe =
         at &&
-        (await listen(redirect, { ...at, idleMs: config.idleTimeout, log }).catch(
-          inUse('SEAWAY_TLS_PLAIN_LISTEN', `${at.host}:${at.port}`)
-        ))
+        (await listen(redirect, {
+          ...at,
+          idleMs: config.idleTimeout,
+          log,
+          maxConnections: config.maxConnections,
+          maxPerAddress: config.maxConnectionsPerAddress,
+          isProxy: admission.isProxy
+        }).catch(inUse('SEAWAY_TLS_PLAIN_LISTEN', `${at.host}:${at.port}`)))
       if (unsafe !== undefined) stack.defer(() => unsafe.stop(0))
       stack.defer(() => identity.stop())
       identity.start()
