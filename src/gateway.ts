@@ -1,33 +1,15 @@
-import { join } from 'node:path'
 import { audited, openAccess } from './access.ts'
 import { controlPath, serveControl } from './cli/control.ts'
 import type { Config } from './config.ts'
-import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
-import { createAdmission } from './http/admission.ts'
-import { createApp } from './http/app.ts'
-import { createRedirectApp } from './http/redirect.ts'
-import { listen, peerServer } from './http/server.ts'
-import { createTrustlessApp } from './http/trustless.ts'
-import {
-  createIpfs,
-  createLimiter,
-  createOffer,
-  createProvider,
-  createSeats,
-  type Ipfs,
-  type Limits,
-  type Provider
-} from './ipfs/index.ts'
-import { certificateState, checkRegistry, identityOf, prefixOf, urlOf } from './listening.ts'
+import { openListeners } from './listeners.ts'
+import { certificateState, checkRegistry, prefixOf, urlOf } from './listening.ts'
 import type { Log } from './log.ts'
-import { RegistryError, reason } from './oci/errors.ts'
+import { RegistryError } from './oci/errors.ts'
 import { operationsOf } from './operations.ts'
-import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
+import type { Registry } from './registry/index.ts'
+import { openRooms } from './rooms.ts'
 import { openSecrets } from './secrets.ts'
 import { withSeed } from './seed-addresses.ts'
-import { openStore, type Store } from './store/index.ts'
-import { admissionTerms, dialRules, domainRules } from './terms.ts'
-import { createUpstreams } from './upstream/index.ts'
 
 /** A gateway that runs. */
 export interface Gateway {
@@ -47,166 +29,11 @@ export interface Gateway {
   stop(): Promise<void>
 }
 
-/** How long requests under way may go on after the gateway has been told to stop, in milliseconds. */
-const SHUTDOWN_GRACE = 5000
-
-/** A change of a tree reads at most a few directories; longer than this means that their source is lost. */
-const TREE_DEADLINE = 30_000
-
-/** The share of a look-up's time that an IPNS name may take: DNS, which led to it, needs the rest. */
-const NAME_SHARE = 0.8
-
 /** How long printing a new root waits for DNS to say who else has the tree, in milliseconds. */
 const PROVIDERS_DEADLINE = 2000
 
 /** How many addresses a domain's records name at most: as many as readers take. */
 const MAX_ADDRESSES = 16
-
-/** How long telling the network of one CID may take, in milliseconds: some twenty peers are found and told. */
-const PROVIDE_DEADLINE = 60_000
-
-/** How long a transfer whose clients have gone waits for them to come back, in milliseconds. Docker retries after 5 s, then 10. */
-const TRANSFER_LINGER = 20_000
-
-/** A node that looks at others, and is there for nobody. */
-const SOLITARY = { mdns: false, relays: [], relayServer: false }
-
-/** The rooms below HTTP and the command line, open. */
-export interface Rooms {
-  readonly config: Config
-  readonly log: Log
-  readonly store: Store
-  readonly ipfs: Ipfs
-  readonly discovery: Discovery
-  readonly registry: Registry
-  readonly provider: Provider
-  readonly limits: Limits
-}
-
-/**
- * Opens the rooms over the data folder, whose owner this process then is, and has `stack` close them. The node
- * listens where `swarmListen` says: a command that works alone gives it nothing to listen on.
- */
-export async function openRooms(config: Config, log: Log, stack: AsyncDisposableStack): Promise<Rooms> {
-  const store = await openStore({
-    folder: config.data,
-    checkAgeMs: config.checkAge,
-    reserve: config.diskReserve
-  })
-  stack.defer(() => store.close())
-  const meters = createMeters({ store, log })
-  const limits = {
-    up: countedToPeers(createLimiter(config.uploadLimit), meters),
-    down: createLimiter(config.downloadLimit)
-  }
-  const offer = createOffer({ policy: config.seed, store, log })
-  stack.defer(() => offer.stop())
-  const allowDial = dialRules(config)
-  const domains = domainRules(config)
-  const timeouts = {
-    dialMs: config.dialTimeout,
-    blockMs: config.blockTimeout,
-    idleMs: config.idleTimeout,
-    answerMs: config.peerTimeout
-  }
-  const ipfs = await createIpfs({
-    blockstore: store.blocks,
-    offer,
-    limits,
-    network: config,
-    datastore: store.datastore,
-    records: store.records,
-    listen: config.swarmListen,
-    announce: config.announce,
-    routing: config.routing,
-    allowDial,
-    log,
-    timeouts
-  }).catch(inUse('SEAWAY_SWARM_LISTEN', config.swarmListen.join(',')))
-  stack.defer(() => ipfs.stop())
-  const book = createIpnsBook({ records: store.records, log, now: Date.now })
-  const resolver = createIpnsResolver({ ipfs, book, timeoutMs: config.dnsTimeout * NAME_SHARE, log })
-  stack.defer(() => resolver.stop())
-  const discovery = createDiscovery({
-    servers: config.dnsServers,
-    log,
-    records: store.records,
-    timeoutMs: config.dnsTimeout,
-    resolveIpns: resolver.resolve,
-    permit: domains.resolve.check
-  })
-  stack.defer(() => discovery.stop())
-  const upstreams = createUpstreams({
-    settings: config.upstreams,
-    auth: config.upstreamAuth,
-    standard: config.defaultUpstream,
-    ttlMs: config.upstreamTtl,
-    timeoutMs: config.upstreamTimeout,
-    allowDial,
-    proxies: config.proxies
-  })
-  stack.defer(() => upstreams.stop())
-  const registry = createRegistry({
-    upstreams,
-    names: { book, resolver, folder: join(config.data, 'keys'), lifetimeMs: config.ipnsLifetime },
-    store,
-    ipfs,
-    discovery,
-    settings: {
-      pushBase: config.pushBase,
-      treeDeadlineMs: TREE_DEADLINE,
-      transferLingerMs: TRANSFER_LINGER,
-      uploadExpiryMs: config.uploadExpiry,
-      peers: config.peers,
-      pushRules: domains.push,
-      limits: { store: config.storeLimit, domains: config.domainLimits },
-      collect: {
-        keepRoots: config.keepRoots,
-        graceMs: config.gcGrace,
-        cacheLimit: config.cacheLimit,
-        intervalMs: config.gcInterval,
-        retention: config.retention
-      },
-      prefetch: {
-        images: config.prefetch,
-        platforms: config.prefetchPlatforms,
-        intervalMs: config.prefetchInterval
-      },
-      fetchForPeers: config.gatewayFetch,
-      publish: {
-        publishers: config.publishers,
-        dnsServers: config.dnsServers,
-        dnsTimeoutMs: config.dnsTimeout,
-        execTimeoutMs: config.publishTimeout,
-        afterMs: config.publishAfter
-      }
-    },
-    offer,
-    meters,
-    doctor: {
-      node: { allowDial, routing: config.routing, timeouts, network: { ...config, ...SOLITARY } },
-      dnsServers: config.dnsServers,
-      dnsTimeoutMs: config.dnsTimeout,
-      nameTimeoutMs: config.dnsTimeout * NAME_SHARE,
-      searchMs: config.blockTimeout,
-      pullMs: config.pullTimeout,
-      reserve: config.diskReserve
-    },
-    log
-  })
-  stack.defer(() => registry.stop())
-  const provider = createProvider({
-    routing: ipfs.routing,
-    offered: (signal) => registry.seeding.all(signal),
-    records: store.records,
-    intervalMs: config.provideInterval,
-    deadlineMs: PROVIDE_DEADLINE,
-    log
-  })
-  registry.seeding.tell(provider)
-  stack.defer(() => provider.stop())
-  return { config, log, store, ipfs, discovery, registry, provider, limits }
-}
 
 /** Puts the rooms together and starts them. What was started is stopped again when a later part fails. */
 export async function startGateway(config: Config, log: Log): Promise<Gateway> {
@@ -214,76 +41,10 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
   try {
     for (const warning of await openSecrets(config)) log.warn(warning)
     const rooms = await openRooms(config, log, stack)
-    const { ipfs, registry, provider, limits } = rooms
+    const { ipfs, registry, provider } = rooms
     const stopping = new AbortController()
-    const identity = await identityOf(config, log)
-    const tls = identity && { identity, hstsMs: config.tlsHsts }
-    const terms = {
-      up: limits.up,
-      seats: createSeats(config.maxPeerRequests),
-      idleMs: config.idleTimeout,
-      fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
-    }
     const auth = await openAccess(config, registry, log, stack)
-    const admission = createAdmission({ ...admissionTerms(config), log })
-    const app = createApp({
-      registry,
-      auth,
-      admission,
-      log,
-      hosts: config.hosts,
-      pullTimeoutMs: config.pullTimeout,
-      terms,
-      stopping: stopping.signal
-    })
-    const listening = await listen(app, {
-      ...config.listen,
-      idleMs: config.idleTimeout,
-      answerMs: config.pullTimeout,
-      log,
-      ...(tls && { tls }),
-      maxConnections: config.maxConnections,
-      maxPerAddress: config.maxConnectionsPerAddress,
-      isProxy: admission.isProxy
-    }).catch(inUse('SEAWAY_LISTEN', `${config.listen.host}:${config.listen.port}`))
-    stack.defer(() => listening.stop(SHUTDOWN_GRACE))
-    const trustless = createTrustlessApp({
-      content: registry.content,
-      log,
-      terms,
-      clients: admission.clients,
-      stopping: stopping.signal
-    })
-    const waits = { idleMs: config.idleTimeout, answerMs: terms.fetchMs ?? 0, log }
-    await ipfs.serveHttp(peerServer(trustless, waits))
-    const seed =
-      config.seedListen &&
-      (await listen(trustless, {
-        ...config.seedListen,
-        ...waits,
-        ...(config.seedTls && tls && { tls }),
-        maxConnections: config.maxPeers,
-        maxPerAddress: config.maxPeersPerAddress,
-        isProxy: admission.isProxy
-      }))
-    if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
-    if (identity !== undefined) {
-      const redirect = createRedirectApp({ identity, port: () => listening.port, log })
-      const at = config.tlsPlainListen
-      const unsafe =
-        at &&
-        (await listen(redirect, {
-          ...at,
-          idleMs: config.idleTimeout,
-          log,
-          maxConnections: config.maxConnections,
-          maxPerAddress: config.maxConnectionsPerAddress,
-          isProxy: admission.isProxy
-        }).catch(inUse('SEAWAY_TLS_PLAIN_LISTEN', `${at.host}:${at.port}`)))
-      if (unsafe !== undefined) stack.defer(() => unsafe.stop(0))
-      stack.defer(() => identity.stop())
-      identity.start()
-    }
+    const { listening, seed, identity } = await openListeners(rooms, auth, stopping.signal, stack)
     provider.start()
     const operations = audited(operationsOf(rooms), auth?.audit)
     const control = await serveControl(controlPath(config.data), operations, stopping.signal)
@@ -330,19 +91,5 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
   } catch (error) {
     await stack.disposeAsync()
     throw error
-  }
-}
-
-/** Says what to do about an address that somebody else listens on. */
-function inUse(setting: string, value: string): (error: unknown) => never {
-  return (error) => {
-    if (!reason(error).includes('EADDRINUSE')) throw error
-    throw new RegistryError(
-      'UNAVAILABLE',
-      `${value} is in use already: stop what listens there, or set ${setting} to something else`,
-      {
-        cause: error
-      }
-    )
   }
 }

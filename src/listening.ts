@@ -119,3 +119,17 @@ export function certificateState(identity: Identity): {
     wrong: { why: [trouble, left > SOON ? undefined : ends].filter(Boolean).join('; '), remedy }
   }
 }
+
+/** Says what to do about an address that somebody else listens on. */
+export function inUse(setting: string, value: string): (error: unknown) => never {
+  return (error) => {
+    if (!reason(error).includes('EADDRINUSE')) throw error
+    throw new RegistryError(
+      'UNAVAILABLE',
+      `${value} is in use already: stop what listens there, or set ${setting} to something else`,
+      {
+        cause: error
+      }
+    )
+  }
+}

@@ -1,6 +1,6 @@
 import type { Operations } from './cli/index.ts'
-import type { Rooms } from './gateway.ts'
 import { RegistryError } from './oci/errors.ts'
+import type { Rooms } from './rooms.ts'
 
 /** What commands can do, over the rooms of a gateway or of a command that works alone. */
 export function operationsOf({ registry, provider }: Rooms): Operations {

@@ -83,7 +83,7 @@ async function operate<T>(
     const running = await connectControl(controlPath(config.data))
     if (running !== undefined) return await work(running, call)
     const [{ openRooms }, { operationsOf }] = await Promise.all([
-      import('./gateway.ts'),
+      import('./rooms.ts'),
       import('./operations.ts')
     ])
     await using stack = new AsyncDisposableStack()
