@@ -30,8 +30,10 @@ const byNamespace: ClientFile['asks'] = ({ domain, repository, reference }) =>
 
 /** Where the gateway is, and whose images it has. */
 export interface Target {
-  /** `host:port` as the client reaches it. */
+  /** `host:port` as the client reaches it; with TLS also `host`. */
   readonly at: string
+  /** Whether it speaks TLS, with a certificate that the client trusts. */
+  readonly tls?: boolean
   readonly domains: readonly string[]
 }
 
@@ -51,6 +53,8 @@ function isLoopback(at: string): boolean {
   return /^(?:127\.|localhost:|\[::1\])/.test(at)
 }
 
+const urlOf = ({ at, tls }: Target): string => `${tls === true ? 'https' : 'http'}://${at}`
+
 function listWith(list: unknown, item: string): unknown[] {
   const before = Array.isArray(list) ? (list as unknown[]) : []
   return before.includes(item) ? before : [item, ...before]
@@ -58,21 +62,22 @@ function listWith(list: unknown, item: string): unknown[] {
 
 /** What each client needs, by its name. */
 export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> = {
-  docker: ({ at }) => ({
+  docker: (target) => ({
     path: '/etc/docker/daemon.json',
     content(before) {
       const json: unknown = before === undefined || before.trim() === '' ? {} : JSON.parse(before)
       if (typeof json !== 'object' || json === null || Array.isArray(json))
         throw new Error('it is no JSON object')
       const settings = json as Record<string, unknown>
-      settings['registry-mirrors'] = listWith(settings['registry-mirrors'], `http://${at}`)
-      if (!isLoopback(at)) settings['insecure-registries'] = listWith(settings['insecure-registries'], at)
+      settings['registry-mirrors'] = listWith(settings['registry-mirrors'], urlOf(target))
+      if (target.tls !== true && !isLoopback(target.at))
+        settings['insecure-registries'] = listWith(settings['insecure-registries'], target.at)
       return `${JSON.stringify(settings, undefined, 2)}\n`
     },
     afterwards: [
       'systemctl reload docker',
       'start the gateway with SEAWAY_DEFAULT_UPSTREAM=docker.io: docker asks mirrors for bare names, and for Docker Hub only',
-      `images of other registries are pulled as ${at}/quay.io/…`
+      `images of other registries are pulled as ${target.at}/quay.io/…`
     ],
     // a mirror is Docker Hub's, and hears no more than the name there
     asks: (image) =>
@@ -80,9 +85,9 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
     hint: 'docker asks for bare names, so the gateway must run with SEAWAY_DEFAULT_UPSTREAM=docker.io'
   }),
 
-  containerd: ({ at }) => ({
+  containerd: (target) => ({
     path: '/etc/containerd/certs.d/_default/hosts.toml',
-    content: own([`[host."http://${at}"]`, '  capabilities = ["pull", "resolve"]']),
+    content: own([`[host."${urlOf(target)}"]`, '  capabilities = ["pull", "resolve"]']),
     afterwards: [
       'in /etc/containerd/config.toml, once: [plugins."io.containerd.grpc.v1.cri".registry] config_path = "/etc/containerd/certs.d"',
       'systemctl restart containerd, if that line is new; ctr and nerdctl take --hosts-dir /etc/containerd/certs.d'
@@ -90,7 +95,7 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
     asks: byNamespace
   }),
 
-  podman: ({ at, domains }) => ({
+  podman: ({ at, tls, domains }) => ({
     path: '/etc/containers/registries.conf.d/50-seaway.conf',
     content: own(
       domains.flatMap((domain) => [
@@ -98,7 +103,7 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
         `location = "${domain}"`,
         '[[registry.mirror]]',
         `location = "${at}/${domain}"`,
-        'insecure = true',
+        ...(tls === true ? [] : ['insecure = true']),
         ''
       ])
     ),
@@ -106,7 +111,7 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
     asks: byPrefix
   }),
 
-  k3s: ({ at }) => ({
+  k3s: (target) => ({
     path: '/etc/rancher/k3s/registries.yaml',
     content(before) {
       const document = parseDocument(before ?? '')
@@ -114,19 +119,18 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
       const path = ['mirrors', '*', 'endpoint']
       const there: unknown = document.getIn(path)
       const known = there === undefined ? [] : (document.toJS() as Endpoints).mirrors?.['*']?.endpoint
-      document.setIn(path, listWith(known, `http://${at}`))
+      document.setIn(path, listWith(known, urlOf(target)))
       return document.toString()
     },
     afterwards: ['systemctl restart k3s (or k3s-agent), on every node'],
     asks: byNamespace
   }),
 
-  buildkit: ({ at, domains }) => ({
+  buildkit: ({ at, tls, domains }) => ({
     path: '/etc/buildkit/buildkitd.toml',
     content: own([
       ...domains.flatMap((domain) => [`[registry."${domain}"]`, `  mirrors = ["${at}/${domain}"]`]),
-      `[registry."${at}"]`,
-      '  http = true'
+      ...(tls === true ? [] : [`[registry."${at}"]`, '  http = true'])
     ]),
     afterwards: [
       'restart buildkitd; or docker buildx create --use --buildkitd-config /etc/buildkit/buildkitd.toml',

@@ -2,7 +2,7 @@ import { ConfigError } from '../config.ts'
 import { digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import { IMAGE_TYPES, INDEX_TYPES } from '../oci/media-types.ts'
-import type { ClientFile, TriedImage } from './setup-files.ts'
+import type { ClientFile, Target, TriedImage } from './setup-files.ts'
 
 /** The image that is tried: everybody may have it, and its manifest is small. */
 export const TRIED = 'docker.io/library/hello-world:latest'
@@ -26,16 +26,16 @@ export function tryable(image: string): TriedImage & { readonly image: string } 
   return { image, domain, repository, reference: digest ?? tag ?? 'latest' }
 }
 
-/** Gets a manifest through the gateway at `at` as the client does that was set up. It brings the manifest alone there. */
+/** Gets a manifest through the gateway as the client does that was set up. It brings the manifest alone there. */
 export async function tryImage(
-  at: string,
+  { at, tls }: Pick<Target, 'at' | 'tls'>,
   client: ClientFile,
   tried: ReturnType<typeof tryable>
 ): Promise<Tried> {
   const { image } = tried
   const start = 'start the gateway, or say where it is with --at'
   const ask = (path: string) =>
-    fetch(`http://${at}/v2/${path}`, {
+    fetch(`${tls === true ? 'https' : 'http'}://${at}/v2/${path}`, {
       headers: { accept: [...INDEX_TYPES, ...IMAGE_TYPES].join(', ') },
       signal: AbortSignal.timeout(TRY_MS)
     })
@@ -44,8 +44,9 @@ export async function tryImage(
     await ping.arrayBuffer()
     if (!ping.headers.has('docker-distribution-api-version'))
       return { image, failure: `what answers at ${at} is no registry: ${start}` }
-  } catch {
-    return { image, failure: `nobody answers at ${at}: ${start}` }
+  } catch (error) {
+    const why = reason(error instanceof TypeError ? (error.cause ?? error) : error)
+    return { image, failure: `nobody answers at ${at} (${why}): ${start}` }
   }
   try {
     const answer = await ask(client.asks(tried))

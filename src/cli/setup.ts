@@ -1,10 +1,10 @@
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { type Config, ConfigError } from '../config.ts'
+import { type Config, ConfigError, hasTls } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { BUILT_IN } from '../upstream/built-in.ts'
 import type { Command } from './command.ts'
-import { CLIENTS } from './setup-files.ts'
+import { CLIENTS, type Target } from './setup-files.ts'
 import { TRIED, tryable, tryImage } from './setup-try.ts'
 
 /** `seaway setup CLIENT` */
@@ -28,7 +28,8 @@ export const setup: Command = {
     { flags: '--file <path>', about: "instead of the client's usual one" },
     {
       flags: '--at <host:port>',
-      about: 'where the client reaches the gateway; where it listens, if not given'
+      about:
+        'where the client reaches the gateway, https://HOST for one with TLS; where it listens, if not given'
     },
     { flags: '--try <image>', about: `what --write tries to get; ${TRIED} if not given` }
   ],
@@ -38,11 +39,9 @@ export const setup: Command = {
       throw new ConfigError(
         `'${client}' is no client that is known here; ${Object.keys(CLIENTS).join(', ')} are`
       )
-    const at = typeof given === 'string' ? given : listeningAt(config)
-    if (!/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(at))
-      throw new ConfigError(`'${at}' is not HOST:PORT; --at says where the client reaches the gateway`)
+    const target = targetOf(typeof given === 'string' ? given : listeningAt(config))
     const tried = tryable(typeof image === 'string' ? image : TRIED)
-    const wanted = make({ at, domains: domainsOf(config) })
+    const wanted = make({ ...target, domains: domainsOf(config) })
     const path = typeof file === 'string' ? file : wanted.path
     const before = await existing(path)
     let content: string
@@ -56,7 +55,7 @@ export const setup: Command = {
       content = wanted.content(undefined)
     }
     const backup = write === true ? await put(path, before, content) : undefined
-    const outcome = write === true ? await tryImage(at, wanted, tried) : undefined
+    const outcome = write === true ? await tryImage(target, wanted, tried) : undefined
     if (json === true)
       print(
         JSON.stringify({
@@ -83,11 +82,26 @@ export const setup: Command = {
   }
 }
 
-/** Where the gateway can be reached on this machine. */
-function listeningAt({ listen }: Config): string {
+/** Where a client is told to go. @throws {ConfigError} */
+function targetOf(text: string): Pick<Target, 'at' | 'tls'> {
+  const [, scheme, host, port] =
+    /^(https?:\/\/)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?\/?$/.exec(text) ?? []
+  const tls = scheme === 'https://'
+  if (host === undefined || (port === undefined && !tls))
+    throw new ConfigError(
+      `'${text}' is not HOST:PORT, nor https://HOST; --at says where the client reaches the gateway`
+    )
+  return { at: `${host}${port ?? ''}`, tls }
+}
+
+/** Where the gateway can be reached on this machine; with TLS by a name, if it is known here what its certificate is for. */
+function listeningAt(config: Config): string {
+  const { listen, tlsAcmeDomains } = config
+  if (hasTls(config) && tlsAcmeDomains[0] !== undefined)
+    return `https://${tlsAcmeDomains[0]}${listen.port === 443 ? '' : `:${listen.port}`}`
   const anywhere = listen.host === '0.0.0.0' || listen.host === '::'
   const host = anywhere ? '127.0.0.1' : listen.host
-  return `${host.includes(':') ? `[${host}]` : host}:${listen.port}`
+  return `${hasTls(config) ? 'https://' : ''}${host.includes(':') ? `[${host}]` : host}:${listen.port}`
 }
 
 /** The domains that are pulled through, as they are set where this command runs. */

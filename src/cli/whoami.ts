@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
-import { ConfigError } from '../config.ts'
+import { ConfigError, hasTls } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Command } from './command.ts'
 import { readSecret } from './secret-input.ts'
@@ -47,9 +47,10 @@ export const whoami: Command = {
   }
 }
 
-function urlOf(given: string | undefined, { listen, authUrl }: Config): URL {
-  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host
-  const text = given ?? authUrl ?? `http://${host}:${listen.port}`
+function urlOf(given: string | undefined, config: Config): URL {
+  const { listen, authUrl, tlsAcmeDomains } = config
+  const host = tlsAcmeDomains[0] ?? (listen.host.includes(':') ? `[${listen.host}]` : listen.host)
+  const text = given ?? authUrl ?? `${hasTls(config) ? 'https' : 'http'}://${host}:${listen.port}`
   if (!/^https?:\/\//.test(text) || !URL.canParse(text))
     throw new ConfigError(`'${text}' is no URL like https://registry.example.com`)
   return new URL(text)

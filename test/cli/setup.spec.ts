@@ -33,6 +33,15 @@ describe('setup', () => {
     assert.equal(content('k3s', text), text)
   })
 
+  it('says https to all of them where the gateway speaks TLS', () => {
+    for (const [name, make] of Object.entries(CLIENTS)) {
+      const text = make({ at: 'registry.example.com', domains: ['quay.io'], tls: true }).content(undefined)
+      assert.match(text, /registry\.example\.com/, name)
+      assert.doesNotMatch(text, /http:|insecure|http =/, name)
+    }
+    assert.match(content('containerd'), /http:\/\/10\.0\.0\.5:5000/)
+  })
+
   it('writes files of its own for the others, and nobody else out of theirs', () => {
     for (const client of ['containerd', 'podman', 'buildkit']) {
       const text = content(client)
