@@ -1,0 +1,94 @@
+/** Users and what is known of their clients: behind proxies, over their limits, over TLS. */
+import assert from 'node:assert/strict'
+import { type AuthServer, basic, startAuthServer } from '../support/auth.ts'
+import { http2Client } from '../support/http2-client.ts'
+import { testIdentity } from '../support/identity.ts'
+import type { RegistryServerOptions } from '../support/registry-server.ts'
+
+const PROXY = { trustedProxies: ['127.0.0.0/8'] }
+const alice = basic('alice', 'secret')
+const wrong = basic('alice', 'guess')
+
+describe('users and their clients', () => {
+  let auth: AuthServer
+  const start = async (server: RegistryServerOptions) => {
+    auth = await startAuthServer({ server })
+  }
+  afterEach(() => auth.stop())
+
+  const from = (address: string, authorization?: string, path = '/v2/') =>
+    auth.as(authorization, 'GET', path, { headers: { 'x-forwarded-for': address } })
+
+  /** Guesses until it has to wait, which is soon. */
+  async function guess(address: (i: number) => string): Promise<void> {
+    for (let i = 0; i < 40; i++) {
+      const { status, code } = await from(address(i), wrong)
+      if (status === 429) {
+        assert.ok(i > 10)
+        assert.equal(code, 'TOOMANYREQUESTS')
+        return
+      }
+      assert.equal(status, 401)
+    }
+    assert.fail('it never had to wait')
+  }
+
+  it('are told of the token endpoint by the name and the protocol that a trusted proxy says', async () => {
+    const headers = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'registry.example.com' }
+    const realm = async () =>
+      String((await auth.as(undefined, 'GET', '/v2/', { headers })).headers['www-authenticate'])
+    await start({ admission: PROXY })
+    assert.match(await realm(), /^Bearer realm="https:\/\/registry\.example\.com\/auth\/token"/)
+    await auth.stop()
+    await start({ admission: {} })
+    assert.match(await realm(), /^Bearer realm="http:\/\/127\.0\.0\.1:\d+\/auth\/token"/)
+  })
+
+  it('behind one proxy are slowed down each for their own guesses', async () => {
+    await start({ admission: PROXY })
+    await guess(() => '203.0.113.5')
+    assert.equal((await from('203.0.113.6', wrong)).status, 401)
+    assert.equal((await from('203.0.113.7', alice)).status, 200)
+    const clients = new Set(auth.audited().map(({ client }) => client))
+    assert.deepEqual([...clients], ['203.0.113.5', '203.0.113.6', '203.0.113.7'])
+  })
+
+  it('cannot say that they are somebody else to go on guessing', async () => {
+    await start({ admission: {} })
+    await guess((i) => `203.0.113.${i}`)
+    assert.deepEqual([...new Set(auth.audited().map(({ client }) => client))], ['127.0.0.1'])
+  })
+
+  it('beyond their rate are refused before anybody looks at what they show', async () => {
+    // one request, and the next after ten seconds
+    await start({ admission: { ...PROXY, requestRate: 0.1 } })
+    assert.equal((await from('203.0.113.5', wrong)).status, 401)
+    const told = auth.audited().length
+    for (const path of ['/v2/', '/auth/token', '/auth/whoami', '/metrics', '/v2/app/manifests/1']) {
+      const refused = await from('203.0.113.5', wrong, path)
+      assert.deepEqual([refused.status, refused.code], [429, 'TOOMANYREQUESTS'], path)
+      assert.equal(refused.headers['www-authenticate'], undefined)
+    }
+    assert.equal(auth.audited().length, told)
+  })
+
+  it('are told of https where the gateway speaks it, by HTTP/2 too', async () => {
+    const files = await testIdentity()
+    await start({ identity: files.identity })
+    const client = http2Client(auth.server.port)
+    try {
+      const { status, headers } = await client.call('GET', '/v2/')
+      const realm = `Bearer realm="https://localhost:${auth.server.port}/auth/token",service="test"`
+      assert.deepEqual([status, headers['www-authenticate']], [401, realm])
+      const scope = 'scope=repository:app:pull,push'
+      const answer = await client.call('GET', `/auth/token?${scope}`, { headers: { authorization: alice } })
+      const { token } = JSON.parse(answer.body.toString()) as { token: string }
+      const asked = { headers: { authorization: `Bearer ${token}` } }
+      assert.equal((await client.call('POST', '/v2/app/blobs/uploads/', asked)).status, 202)
+      assert.equal((await client.call('POST', '/v2/other/blobs/uploads/', asked)).status, 401)
+    } finally {
+      await client.close()
+      await files.stop()
+    }
+  })
+})
