@@ -1,6 +1,6 @@
 import { type Audit, type AuthSettings, openAudit, openAuth } from './auth/index.ts'
 import type { Operations } from './cli/index.ts'
-import { asksForUsers, authFolderOf, type Config } from './config.ts'
+import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
 import type { Registry } from './registry/index.ts'
@@ -52,9 +52,18 @@ export async function openAccess(
       audit.write({ event: 'publish', who: 'gateway', client: 'none', domain, root: root.toString() })
     })
   }
+  if (asksForUsers(config) && overheard(config))
+    log.warn(
+      'users are asked for, and this gateway can be reached without TLS: their passwords cross the network as they are. Set SEAWAY_TLS_CERT or SEAWAY_TLS_ACME_DOMAINS, or SEAWAY_TRUSTED_PROXIES if a proxy does it'
+    )
   const access = asksForUsers(config) ? await openAuth(authSettings(config), log) : undefined
   if (access !== undefined) stack.defer(() => access.stop())
   if (access === undefined && audit === undefined) return undefined
   const { authScheme: scheme, authService: service, authUrl: url } = config
   return { access, audit, challenge: { scheme, service, url } }
+}
+
+/** Whether clients come over a network, and nothing is known that would hide what they show. */
+function overheard(config: Config): boolean {
+  return !isLoopback(config.listen.host) && !hasTls(config) && config.trustedProxies.length === 0
 }
