@@ -17,6 +17,7 @@ import {
 import { asksForUsers, authFolderOf, type Config, ConfigError } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { parseRepository } from '../oci/reference.ts'
+import { createNames } from '../upstream/names.ts'
 import type { Command } from './command.ts'
 
 /** `seaway access check USER REPOSITORY ACTION` */
@@ -37,8 +38,12 @@ export const access: Command = {
     if (word !== 'check') throw new ConfigError(`'${word}' is no action; check is`)
     if (!(ACTIONS as readonly string[]).includes(action))
       throw new ConfigError(`'${action}' is nothing that can be allowed; ${ACTIONS.join(', ')} are`)
+    const { upstreams, defaultUpstream } = config
+    const names = createNames({ settings: upstreams, standard: defaultUpstream })
     const subject: Subject =
-      action === 'publish' ? { domain: repository } : { repository: rightsName(parseRepository(repository)) }
+      action === 'publish'
+        ? { domain: repository }
+        : { repository: rightsName(names.canonical(parseRepository(repository))) }
     const decision = await decided(config, who, action as Action, subject, String(options['claim'] ?? ''))
     if (options.json === true) print(JSON.stringify(decision))
     if (!decision.allowed) throw new RegistryError('DENIED', decision.why)

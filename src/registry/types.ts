@@ -1,5 +1,5 @@
 import type { CID } from 'multiformats/cid'
-import type { Upstreams } from '../upstream/index.ts'
+import type { UpstreamNames, Upstreams } from '../upstream/index.ts'
 import type { Collected } from './collect.ts'
 import type { Content } from './content.ts'
 import type { Doctor } from './doctor.ts'
@@ -30,7 +30,7 @@ export interface Registry {
   readonly uploads: Uploads
   readonly lists: Lists
   /** The upstreams, and what else clients call domains and repositories that have one; not there unless there are any. */
-  readonly names: Pick<Upstreams, 'domainOf' | 'canonical' | 'elsewhere' | 'all'> | undefined
+  readonly names: (UpstreamNames & Pick<Upstreams, 'all'>) | undefined
   /** What the store has by CID, for peers. */
   readonly content: Content
   /** What the network is told of that. */

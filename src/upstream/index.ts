@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs'
 import type { Proxies, UpstreamSetting } from '../config-values.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
-import { DEFAULT_DOMAIN, looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
 import { createDispatchers } from './dispatch.ts'
 import { createMirror } from './mirror.ts'
+import { createNames, type UpstreamNames } from './names.ts'
 import { createPrivacy, type Login } from './privacy.ts'
 import { createTokens } from './tokens.ts'
 import { createUpstream, type Upstream } from './upstream.ts'
@@ -14,6 +14,7 @@ import { createWire, type Wire } from './wire.ts'
 
 export type { MirrorCheck } from './check.ts'
 export { asRefusal, type Fault, UpstreamError } from './failure.ts'
+export type { UpstreamNames } from './names.ts'
 export { createShared } from './shared.ts'
 export type { MirrorStatus, ResolvedTag, Upstream, UpstreamManifest } from './upstream.ts'
 
@@ -39,17 +40,8 @@ export interface UpstreamsOptions {
  * The registries that are pulled through, by domain. It is a closed list: what a client names is looked up in it, and is
  * never itself where something is dialled.
  */
-export interface Upstreams {
+export interface Upstreams extends UpstreamNames {
   of(domain: string): Upstream | undefined
-  /** The domain that `host` is a name of, perhaps with a port: itself, or an alias of an upstream. */
-  domainOf(host: string): string | undefined
-  /**
-   * The one name of a repository that has several: `docker.io/alpine`, `index.docker.io/library/alpine` and
-   * `proxy/docker.io/alpine` are `docker.io/library/alpine`. Others stay as they are.
-   */
-  canonical(name: RepositoryName): RepositoryName
-  /** Where a repository of the default domain is looked for that isn't there. */
-  elsewhere(name: RepositoryName): RepositoryName | undefined
   all(): readonly Upstream[]
   /** Closes connections that wait for the next request. */
   stop(): void
@@ -60,9 +52,6 @@ const NO_PROXIES: Proxies = { http: '', https: '', none: '' }
 /** What a registry is asked for just to see whether it answers. */
 const NOBODYS = { repository: 'seaway/check', reference: 'latest' }
 
-/** The first component of names that say outright that they go to an upstream. */
-const PREFIX = 'proxy/'
-
 /**
  * Makes them.
  *
@@ -70,15 +59,14 @@ const PREFIX = 'proxy/'
  */
 export function createUpstreams(options: UpstreamsOptions): Upstreams {
   const known = new Map((options.builtIn ?? BUILT_IN).map((each) => [each.domain, each]))
+  const names = createNames(options)
   const upstreams = new Map<string, Upstream>()
-  const aliases = new Map<string, string>()
   const wires: Wire[] = []
   const policy = createPolicy(options.allowDial)
   const common = options.auth === '' ? undefined : createCredentials(options.auth)
 
-  for (const domain of new Set([...known.keys(), ...options.settings.keys()])) {
+  for (const domain of names.domains) {
     const setting: UpstreamSetting = options.settings.get(domain) ?? { off: false, urls: [] }
-    if (setting.off) continue
     const standard = known.get(domain)
     const given = setting.urls.length > 0 ? setting.urls : standard ? [standard.url] : []
     if (given.length === 0)
@@ -116,18 +104,6 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
       }
     })
     upstreams.set(domain, upstream)
-    for (const alias of [...(standard?.aliases ?? []), ...(setting.aliases ?? [])]) aliases.set(alias, domain)
-  }
-
-  /** A name of one component below a domain that keeps those elsewhere. */
-  const inLibrary = (domain: string, repository: string): string => {
-    const library = known.get(domain)?.library
-    return library === undefined || repository.includes('/') ? repository : `${library}/${repository}`
-  }
-
-  const domainOf = (host: string): string | undefined => {
-    const name = host.toLowerCase().replace(/\.$/, '')
-    return aliases.get(name) ?? (upstreams.has(name) ? name : undefined)
   }
 
   const { standard = '' } = options
@@ -138,27 +114,8 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     )
 
   return {
+    ...names,
     of: (domain) => upstreams.get(domain),
-    elsewhere(name) {
-      if (standard === '' || name.place.kind !== 'domain' || name.place.domain !== DEFAULT_DOMAIN)
-        return undefined
-      return this.canonical({ ...name, place: { kind: 'domain', domain: standard } })
-    },
-    domainOf,
-    canonical(name) {
-      if (name.place.kind !== 'domain') return name
-      let { domain } = name.place
-      let { repository } = name
-      if (!looksLikeDomain(domain) && repository.startsWith(PREFIX)) {
-        const { place, repository: below } = parseRepository(repository.slice(PREFIX.length))
-        if (place.kind !== 'domain' || domainOf(place.domain) === undefined) return name
-        domain = place.domain
-        repository = below
-      }
-      const found = domainOf(domain)
-      if (found === undefined) return name
-      return { ...name, place: { kind: 'domain', domain: found }, repository: inLibrary(found, repository) }
-    },
     all: () => [...upstreams.values()],
     stop() {
       for (const wire of wires) wire.close()

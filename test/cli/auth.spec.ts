@@ -120,6 +120,7 @@ describe('commands about users', function () {
       `rules:
   - {who: alice, repositories: example.com/**, can: [push, publish]}
   - {who: "ci:acme/*", claims: {ref: refs/heads/main}, repositories: app, can: push}
+  - {who: "ci:hub", repositories: docker.io/library/**, can: pull}
 issuers: {ci: {issuer: "https://ci.example", audience: x}}
 `
     )
@@ -137,6 +138,9 @@ issuers: {ci: {issuer: "https://ci.example", audience: x}}
     )
     assert.equal((await check('ci:acme/app app push --claim ref=refs/heads/main')).status, 0)
     assert.equal((await check('ci:acme/app app push')).status, 1)
+    // by the one name that the gateway has for it
+    assert.equal((await check('ci:hub docker.io/alpine pull')).status, 0)
+    assert.equal((await check('ci:hub docker.io/other/alpine pull')).status, 1)
     assert.deepEqual(JSON.parse((await check('bob app pull --json')).stdout), {
       allowed: false,
       why: "there is no user 'bob'"
