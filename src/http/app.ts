@@ -106,12 +106,13 @@ function accessLog(log: Log) {
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0')
     ctx.set('X-Content-Type-Options', 'nosniff')
     if (log.isLevelEnabled('info')) {
-      const client = ctx.ip // a stream that has gone can't tell
+      // kept from now on, since a stream that has gone can't tell; a trusted proxy may say otherwise
+      ctx.request.ip = ctx.ip
       ctx.res.once('close', () => {
         const { method, url, status } = ctx
         const complete = ctx.res.writableFinished
         log.info(
-          { method, url, status, complete, ms: Math.round(performance.now() - start), client },
+          { method, url, status, complete, ms: Math.round(performance.now() - start), client: ctx.ip },
           'request'
         )
       })
