@@ -20,6 +20,7 @@ packages=(
   unbound                                           # a resolver
   busybox-static debootstrap                        # contents for images
   iproute2 openssl strace tmux procps               # namespaces, crash tests, terminals
+  zsh fish                                          # shells that complete command lines, beside bash
   ca-certificates
   gcc libc6-dev                                     # the library that makes disks fail
 )

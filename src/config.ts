@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { parse as parseYaml } from 'yaml'
@@ -638,4 +639,16 @@ function row<K extends keyof Config>(
   read: (text: string) => Config[K]
 ): Setting {
   return { key, form, standard, about, read }
+}
+
+/**
+ * The file in which `docker login` keeps what registries know the user by; `undefined` where there is none.
+ *
+ * @see https://docs.docker.com/reference/cli/docker/#configuration-files
+ */
+export function dockerConfig(
+  env: Readonly<Record<string, string | undefined>> = process.env
+): string | undefined {
+  const file = join(env['DOCKER_CONFIG'] || join(homedir(), '.docker'), 'config.json')
+  return existsSync(file) ? file : undefined
 }

@@ -9,6 +9,10 @@ export function operationsOf({ registry, provider }: Rooms): Operations {
       const { domain, root } = await registry.history.resolve(asked)
       return { domain, root: root.toString() }
     },
+    images: ({ source, query, after }, { signal }) => registry.looking.images(source, query, after, signal),
+    inspect: ({ source, query }, { signal }) => registry.looking.inspect(source, query, signal),
+    changes: ({ before, after, limit }, { signal }) => registry.looking.changes(before, after, limit, signal),
+    complete: ({ prefix, kind }, { signal }) => registry.looking.complete(prefix, kind, signal),
     async provide({ now }, { signal, progress }) {
       if (!now) return provider.status()
       return provider.round({

@@ -1,10 +1,14 @@
 import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
-import type { Command, CommandContext } from './command.ts'
+import type { Command, CommandContext, CommandOption } from './command.ts'
+import { completionOf } from './completion.ts'
+import { diff } from './diff.ts'
 import { doctor } from './doctor.ts'
 import { gc } from './gc.ts'
 import { history } from './history.ts'
+import { images } from './images.ts'
+import { inspect } from './inspect.ts'
 import { key } from './key.ts'
 import { pin } from './pin.ts'
 import { prefetch } from './prefetch.ts'
@@ -15,6 +19,7 @@ import { root } from './root.ts'
 import { serve } from './serve.ts'
 import { setup } from './setup.ts'
 import { sync } from './sync.ts'
+import { tags } from './tags.ts'
 import { usage } from './usage.ts'
 import { verify } from './verify.ts'
 
@@ -31,6 +36,10 @@ export type {
 /** The command table, in the order in which help shows it. */
 export const COMMANDS: readonly Command[] = [
   serve,
+  images,
+  tags,
+  inspect,
+  diff,
   root,
   publish,
   key,
@@ -44,7 +53,8 @@ export const COMMANDS: readonly Command[] = [
   history,
   pin,
   prefetch,
-  setup
+  setup,
+  completionOf(() => COMMANDS)
 ]
 
 /** The command line was wrong: exit status 2. */
@@ -73,7 +83,7 @@ export async function runCommandLine(
       .description(command.summary)
       .exitOverride()
       .option('--config <file>', `settings file, YAML or JSON (${FILE_VARIABLE})`)
-    const own = (command.options ?? []).map(({ flags, about }) => new Option(flags, about))
+    const own = (command.options ?? []).map(optionOf)
     // a command may use a setting's flag for what it does itself; the variable still sets it then
     const taken = new Set(own.map(({ long }) => long))
     for (const setting of SETTINGS) {
@@ -106,4 +116,11 @@ export async function runCommandLine(
     process.stderr.write(`seaway: ${debug && error instanceof Error ? error.stack : reason(error)}\n`)
     return error instanceof ConfigError ? USAGE : 1
   }
+}
+
+function optionOf({ flags, about, repeated }: CommandOption): Option {
+  const option = new Option(flags, about)
+  return repeated === true
+    ? option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+    : option
 }

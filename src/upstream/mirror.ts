@@ -22,6 +22,7 @@ export interface Mirror {
 /** What is asked of a mirror. */
 export interface Question {
   readonly method: 'GET' | 'HEAD'
+  /** Nothing for what belongs to none: the catalogue. */
   readonly repository: string
   /** Below the repository: `manifests/<reference>`, `blobs/<digest>`, `tags/list`. */
   readonly path: string
@@ -57,7 +58,7 @@ export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }):
 
   async function once({ repository, path, method, headers, signal }: Question): Promise<Reply> {
     const base = url.href.endsWith('/') ? url.href : `${url.href}/`
-    const target = new URL(`v2/${repository}/${path}`, base)
+    const target = new URL(repository === '' ? `v2/${path}` : `v2/${repository}/${path}`, base)
     let shown = tokens.known(repository)
     for (let tries = 0; ; tries++) {
       const reply = await wire.send({

@@ -89,7 +89,7 @@ export interface Upstream {
 }
 
 /** What clients of today can use; a registry that knows none of a tag's types converts it otherwise. */
-const ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, '*/*;q=0.1'].join(', ')
+export const MANIFEST_TYPES = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, '*/*;q=0.1'].join(', ')
 
 /** What servers say that don't know manifests. */
 const UNTYPED = new Set(['', 'application/json', 'application/octet-stream', 'text/plain'])
@@ -134,7 +134,7 @@ export function createUpstream(options: {
     reference: string,
     signal: AbortSignal
   ): Promise<UpstreamManifest> {
-    const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
+    const headers = { accept: MANIFEST_TYPES, 'accept-encoding': 'identity' }
     const reply = await mirror.ask({
       method: 'GET',
       repository,
@@ -178,7 +178,7 @@ export function createUpstream(options: {
     async isSame(repository, tag, { digest, etag }, signal) {
       offline()
       const headers: Record<string, string> = {
-        accept: ACCEPT,
+        accept: MANIFEST_TYPES,
         ...(etag !== undefined && { 'if-none-match': etag })
       }
       return ask(signal, { patient: false }, async (mirror) => {
@@ -200,7 +200,7 @@ export function createUpstream(options: {
           method: 'HEAD',
           repository,
           path,
-          headers: { accept: ACCEPT },
+          headers: { accept: MANIFEST_TYPES },
           signal
         })
         reply.body.resume()
