@@ -316,6 +316,22 @@ describe('looking at images', function () {
         }
       })
 
+      it('that lacks one platform of an image, as caches do, shows the others, and that is no problem', async () => {
+        const registry = await startUpstreamRegistry()
+        try {
+          const here = registry.image('app', 'one', ['one'])
+          const elsewhere = manifest({ config: here, layers: [] })
+          registry.index('app', '1', [here, elsewhere])
+          const [image] = await listed(registry.url, { repositories: 'app', tags: '1', one: true })
+          assert.deepEqual(
+            [image?.problem, image?.layers, image?.platforms?.map(({ layers }) => layers)],
+            [undefined, 1, [1, undefined]]
+          )
+        } finally {
+          await registry.stop()
+        }
+      })
+
       it('that fails again and again ends the list', async () => {
         const registry = await startUpstreamRegistry()
         try {
