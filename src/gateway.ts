@@ -1,9 +1,8 @@
 import { join } from 'node:path'
-import { controlPath, serveControl } from './cli/control.ts'
 import type { Config } from './config.ts'
 import { createDiscovery, createIpnsBook, createIpnsResolver, type Discovery } from './discovery/index.ts'
+import { appOf, openDoor } from './door.ts'
 import { createAdmission } from './http/admission.ts'
-import { createApp } from './http/app.ts'
 import { listen, peerServer } from './http/server.ts'
 import { createTrustlessApp } from './http/trustless.ts'
 import {
@@ -18,7 +17,6 @@ import {
 } from './ipfs/index.ts'
 import type { Log } from './log.ts'
 import { RegistryError, reason } from './oci/errors.ts'
-import { operationsOf } from './operations.ts'
 import { countedToPeers, createMeters, createRegistry, type Registry } from './registry/index.ts'
 import { openSecrets } from './secrets.ts'
 import { withSeed } from './seed-addresses.ts'
@@ -215,15 +213,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       fetchMs: config.gatewayFetch ? config.pullTimeout : undefined
     }
     const admission = createAdmission({ ...admissionTerms(config), log })
-    const app = createApp({
-      registry,
-      admission,
-      log,
-      hosts: config.hosts,
-      pullTimeoutMs: config.pullTimeout,
-      terms,
-      stopping: stopping.signal
-    })
+    const app = appOf(rooms, stopping.signal, { terms, admission })
     const listening = await listen(app, {
       ...config.listen,
       idleMs: config.idleTimeout,
@@ -254,8 +244,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()
-    const control = await serveControl(controlPath(config.data), operationsOf(rooms), stopping.signal)
-    stack.defer(() => control.stop())
+    await openDoor(rooms, stopping.signal, stack)
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))

@@ -87,17 +87,21 @@ async function alone<T>(work: (call: Call) => Promise<T>): Promise<T> {
 /**
  * Runs `work` through the gateway that owns the data folder, or alone on the folder when none runs: then the
  * same rooms are opened, but listen nowhere.
+ *
+ * @param door whether `work` needs the registry, too: alone, the control socket is this process's meanwhile
  */
 function operate<T>(
   config: Config,
   log: Log,
+  door: boolean,
   work: (operations: Operations, call: Call) => Promise<T>
 ): Promise<T> {
   return alone(async (call) => {
     const running = await connectControl(controlPath(config.data))
-    if (running !== undefined) return await work(running, call)
-    const [{ openRooms }, { operationsOf }] = await Promise.all([
+    if (running !== undefined) return work(running, call)
+    const [{ openRooms }, { openDoor }, { operationsOf }] = await Promise.all([
       import('./gateway.ts'),
+      import('./door.ts'),
       import('./operations.ts')
     ])
     await using stack = new AsyncDisposableStack()
@@ -106,6 +110,7 @@ function operate<T>(
       log,
       stack
     )
+    if (door) await openDoor(rooms, call.signal, stack)
     return await work(operationsOf(rooms), call)
   })
 }
@@ -125,7 +130,11 @@ const status = await runCommandLine(process.argv.slice(2), (flags, file) => {
     write: (bytes) => void process.stdout.write(bytes),
     screen: createScreen(process.stdout),
     alone,
-    operate: (work) => operate(config, log, work),
+    operate: (work) => operate(config, log, false, work),
+    reach: (work) =>
+      operate(config, log, true, (operations, call) =>
+        work({ socketPath: controlPath(config.data) }, operations, call)
+      ),
     serve: async () => {
       await serve(config, log)
       unprinted = undefined // it serves, and what it prints is by the way

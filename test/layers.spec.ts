@@ -9,7 +9,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 const RANKS: readonly (readonly string[])[] = [
   ['main'],
   ['cli', 'http'],
-  ['registry'],
+  ['registry', 'move'],
   ['discovery', 'upstream'],
   ['tree'],
   ['ipfs'],

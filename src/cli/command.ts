@@ -116,6 +116,11 @@ export interface ProvideStatus {
   readonly next?: number | undefined
 }
 
+/** Where a gateway's `/v2/` and `/ipfs/` are reached. */
+export interface Door {
+  readonly socketPath: string
+}
+
 /** What a command works with. */
 export interface CommandContext {
   readonly config: Config
@@ -131,6 +136,11 @@ export interface CommandContext {
    * `work` hands on as its `call` shows progress on a terminal and ends at Ctrl-C.
    */
   readonly operate: <T>(work: (operations: Operations, call: Call) => Promise<T>) => Promise<T>
+  /**
+   * The same, with where the gateway's registry is reached: on the control socket of the one that runs, or of this
+   * process where none does.
+   */
+  readonly reach: <T>(work: (door: Door, operations: Operations, call: Call) => Promise<T>) => Promise<T>
   /** Runs `work` that needs no data folder, likewise with progress and Ctrl-C. */
   readonly alone: <T>(work: (call: Call) => Promise<T>) => Promise<T>
   /** Runs the gateway until it is told to stop. */

@@ -3,17 +3,22 @@ import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../con
 import { reason } from '../oci/errors.ts'
 import type { Command, CommandContext, CommandOption } from './command.ts'
 import { completionOf } from './completion.ts'
+import { copy } from './copy.ts'
 import { diff } from './diff.ts'
 import { doctor } from './doctor.ts'
+import { exportCommand } from './export.ts'
 import { gc } from './gc.ts'
 import { history } from './history.ts'
 import { images } from './images.ts'
+import { importCommand } from './import.ts'
 import { inspect } from './inspect.ts'
 import { key } from './key.ts'
 import { pin } from './pin.ts'
 import { prefetch } from './prefetch.ts'
 import { provide } from './provide.ts'
 import { publish } from './publish.ts'
+import { pull } from './pull.ts'
+import { push } from './push.ts'
 import { rm } from './rm.ts'
 import { root } from './root.ts'
 import { serve } from './serve.ts'
@@ -28,6 +33,7 @@ export type {
   Command,
   CommandContext,
   CommandOption,
+  Door,
   Operations,
   Progress,
   ProvideStatus
@@ -42,6 +48,11 @@ export const COMMANDS: readonly Command[] = [
   diff,
   root,
   publish,
+  push,
+  pull,
+  copy,
+  exportCommand,
+  importCommand,
   key,
   sync,
   doctor,

@@ -1,5 +1,4 @@
-import { ConfigError, dockerConfig } from '../config.ts'
-import type { Proxies } from '../config-values.ts'
+import { type Config, ConfigError } from '../config.ts'
 import { reason } from '../oci/errors.ts'
 import type {
   Cursor,
@@ -13,6 +12,7 @@ import type { SourceChanges } from '../registry/look-compare.ts'
 import { parseImage, parseRepositoryAt, parseSource } from '../registry/source-name.ts'
 import type { RegistrySource } from '../registry/source-registry.ts'
 import type { Call, CommandContext, CommandOption, Operations } from './command.ts'
+import { loginFile } from './logins.ts'
 
 /** Looking at images wherever they are: trees through the gateway, or alone; other registries from here. */
 export interface Look {
@@ -41,9 +41,7 @@ export async function look<T>(
   const { config } = context
   const opened = new Map<string, RegistrySource>()
   const withRegistries = async (operations: Operations | undefined, call: Call): Promise<T> => {
-    const far = sources.some(({ kind }) => kind === 'registry')
-      ? await registries(opened, config.pullTimeout, config.proxies)
-      : undefined
+    const far = sources.some(({ kind }) => kind === 'registry') ? await registries(opened, config) : undefined
     const trees = (): Operations => {
       if (operations === undefined) throw new TypeError('no source is a tree')
       return operations
@@ -74,12 +72,13 @@ export async function look<T>(
 }
 
 /** Loaded only where one is looked at: it is most of what would have to be loaded. */
-async function registries(opened: Map<string, RegistrySource>, deadlineMs: number, proxies: Proxies) {
+async function registries(opened: Map<string, RegistrySource>, config: Config) {
   const [{ createLooking }, { openRegistrySource }] = await Promise.all([
     import('../registry/look.ts'),
     import('../registry/source-registry.ts')
   ])
-  const auth = dockerConfig()
+  const { pullTimeout: deadlineMs, proxies } = config
+  const auth = loginFile(config)
   return createLooking(async (source) => {
     if (source.kind !== 'registry') throw new TypeError('it is no registry')
     const key = `${source.url}/${source.path}`

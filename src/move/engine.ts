@@ -1,0 +1,184 @@
+import type { Digest } from '../oci/digest.ts'
+import { isDigest } from '../oci/digest.ts'
+import type { Http, Reply } from './http.ts'
+import { type Platform, platformText } from './platform.ts'
+import { MoveError } from './types.ts'
+
+/** An image as an engine has it. */
+export interface EngineImage {
+  /** The digest of its config: what `docker images` calls its id. */
+  readonly id: Digest
+  readonly diffIds: readonly Digest[]
+  readonly platform: Platform
+}
+
+/**
+ * A Docker engine, or podman by the same API. It keeps layers without compression, and gives and takes images as
+ * tar streams.
+ *
+ * @see https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image
+ */
+export interface Engine {
+  readonly name: string
+  readonly kind: 'docker' | 'podman'
+  /** What it runs. */
+  platform(signal: AbortSignal): Promise<Platform>
+  /** @throws {MoveError} for an image that it hasn't got */
+  image(name: string, signal: AbortSignal): Promise<EngineImage>
+  /** Whether it has an image by its id. */
+  has(id: string, signal: AbortSignal): Promise<boolean>
+  /**
+   * The layers that it can put on top of each other already: the diff ids of all its images, bottom first. Nothing
+   * where it needs all layers of what it takes in.
+   */
+  stacks(signal: AbortSignal): Promise<readonly (readonly string[])[]>
+  /** Gives an image, already here by its id, another name. */
+  tag(id: string, name: string, signal: AbortSignal): Promise<void>
+  /** The tar of `docker save`. */
+  save(names: readonly string[], signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** Takes in what `docker load` does, all of it or nothing. */
+  load(tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>
+  close(): void
+}
+
+/** How long an engine may take before it sends the first byte of an image, or says that it has taken one in: it writes all of it to its disk first. */
+const PATIENCE = 30 * 60_000
+
+/** How many images are looked at at once. */
+const LOOKS = 8
+
+/** Makes it over a connection to its socket. */
+export function createEngine(http: Http, kind: Engine['kind']): Engine {
+  const { name } = http.address
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- a caller says what it expects
+  async function json<T>(path: string, signal: AbortSignal): Promise<{ status: number; value: T }> {
+    const reply = await http.send({ method: 'GET', path, signal })
+    const text = (await http.read(reply)).toString()
+    try {
+      return { status: reply.status, value: JSON.parse(text) as T }
+    } catch (error) {
+      throw new MoveError(
+        `${name} answered ${reply.status} with what is no JSON: is this an engine's socket?`,
+        {
+          cause: error
+        }
+      )
+    }
+  }
+
+  async function refused(reply: Reply): Promise<MoveError> {
+    const text = (await http.read(reply, 64 * 1024)).toString()
+    return new MoveError(`${name}: ${messageIn(text) ?? `it answered ${reply.status}`}`)
+  }
+
+  const pathOf = (image: string) => `/images/${image.split('/').map(encodeURIComponent).join('/')}/json`
+
+  return {
+    name,
+    kind,
+    async platform(signal) {
+      const { status, value } = await json<{ Os?: string; Arch?: string }>('/version', signal)
+      if (status !== 200 || value.Os === undefined || value.Arch === undefined)
+        throw new MoveError(`${name} does not say what it runs: is this an engine's socket?`)
+      return { os: value.Os, architecture: value.Arch }
+    },
+    async image(image, signal) {
+      const { status, value } = await json<{
+        Id?: string
+        RootFS?: { Layers?: string[] | null }
+        Os?: string
+        Architecture?: string
+        Variant?: string
+        message?: string
+      }>(pathOf(image), signal)
+      if (status === 404)
+        throw new MoveError(`${name} has no image '${image}'; ${kind} images lists what it has`)
+      if (status !== 200) throw new MoveError(`${name}: ${value.message ?? `it answered ${status}`}`)
+      const id = value.Id?.includes(':') === true ? value.Id : `sha256:${value.Id}`
+      const diffIds = value.RootFS?.Layers ?? []
+      if (!isDigest(id) || !diffIds.every(isDigest))
+        throw new MoveError(`${name} describes '${image}' without digests, so it cannot be moved`)
+      const { Os = 'linux', Architecture = '', Variant = '' } = value
+      const platform = { os: Os, architecture: Architecture, ...(Variant !== '' && { variant: Variant }) }
+      return { id, diffIds, platform }
+    },
+    async has(id, signal) {
+      const { status } = await json(pathOf(id), signal)
+      return status === 200
+    },
+    async stacks(signal) {
+      if (kind !== 'docker') return []
+      const info = await json<{ DriverStatus?: [string, string][] }>('/info', signal)
+      // containerd keeps blobs, and wants all that a manifest names
+      const containerd = (info.value.DriverStatus ?? []).some(([, value]) => /containerd/.test(value))
+      if (containerd) return []
+      const { value } = await json<{ Id: string }[]>('/images/json?all=1', signal)
+      const ids = [...new Set(value.map(({ Id }) => Id))]
+      const found: string[][] = []
+      await Promise.all(
+        Array.from({ length: LOOKS }, async () => {
+          for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+            const each = await json<{ RootFS?: { Layers?: string[] } }>(pathOf(id), signal)
+            found.push(each.value.RootFS?.Layers ?? [])
+          }
+        })
+      )
+      return found
+    },
+    async tag(id, image, signal) {
+      const colon = image.lastIndexOf(':')
+      const query = new URLSearchParams({ repo: image.slice(0, colon), tag: image.slice(colon + 1) })
+      const reply = await http.send({ method: 'POST', path: `/images/${id}/tag?${query.toString()}`, signal })
+      if (reply.status !== 201 && reply.status !== 200) throw await refused(reply)
+      reply.body.resume()
+    },
+    async *save(names, signal) {
+      const query = names.map((image) => `names=${encodeURIComponent(image)}`).join('&')
+      const reply = await http.send({
+        method: 'GET',
+        path: `/images/get?${query}`,
+        answerMs: PATIENCE,
+        signal
+      })
+      if (reply.status !== 200) throw await refused(reply)
+      yield* http.chunks(reply)
+    },
+    async load(tar, signal) {
+      const reply = await http.send({
+        method: 'POST',
+        path: '/images/load?quiet=1',
+        headers: { 'content-type': 'application/x-tar' },
+        content: tar,
+        answerMs: PATIENCE,
+        signal
+      })
+      if (reply.status !== 200) throw await refused(reply)
+      // it says 200 before it begins; how that went stands in the last lines
+      const lines = (await http.read(reply)).toString().split('\n')
+      for (const line of lines) {
+        const failure = messageIn(line, true)
+        if (failure !== undefined) throw new MoveError(`${name} did not take it: ${failure}`)
+      }
+    },
+    close: () => http.close()
+  }
+}
+
+/** The message of a JSON answer; only that of a failure if `errors`. */
+function messageIn(text: string, errors = false): string | undefined {
+  try {
+    const { message, error } = JSON.parse(text) as { message?: string; error?: string }
+    return error ?? (errors ? undefined : message)
+  } catch {
+    return undefined
+  }
+}
+
+/** Says so when an image isn't of the platform that was asked for. */
+export function checkPlatform(image: EngineImage, name: string, wanted: Platform | undefined): void {
+  if (wanted === undefined) return
+  const { os, architecture } = image.platform
+  if (os !== wanted.os || architecture !== wanted.architecture)
+    throw new MoveError(`'${name}' is for ${platformText(image.platform)}, not ${platformText(wanted)}`)
+}

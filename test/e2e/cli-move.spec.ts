@@ -1,0 +1,168 @@
+/** `seaway push`, `pull`, `copy`, `export` and `import` between real engines, gateways and files. */
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { useBed } from './support/bed.ts'
+import { type DockerEngine, startDocker } from './support/docker.ts'
+import { forgetImages } from './support/engine-clients.ts'
+import type { SeawayGateway } from './support/gateway.ts'
+import { type Image, makeImage } from './support/images.ts'
+import { available, run } from './support/process.ts'
+
+interface Report {
+  images: { image: string; to: string; digest: string }[]
+  moved: { blobs: number; skipped: number; bytes: number; skippedBytes: number }
+  roots: Record<string, string>
+}
+
+/** How many images are in the list, and how many layers are below them all. */
+const IMAGES = 10
+const SHARED = 3
+
+describe('moving images', function () {
+  this.timeout(120_000)
+  const bed = useBed('move')
+  const images: Image[] = []
+  let engine: DockerEngine
+  let gateway: SeawayGateway
+  const ids = new Map<string, string>()
+
+  const idOf = async (name: string, of = engine) =>
+    (await of.docker(['image', 'inspect', '--format', '{{.Id}}', name])).stdout.trim()
+  const seaway = async (args: string[], on = gateway): Promise<Report> => {
+    const { stdout } = await on.seaway([...args, '--json', '--docker-host', engine.host])
+    return JSON.parse(stdout) as Report
+  }
+
+  before(async function () {
+    if (!available('dockerd', 'docker', 'podman')) this.skip()
+    engine = bed.keep(await startDocker({ dir: bed.folder('e') }))
+    gateway = await bed.gateway('a')
+    const base = await makeImage({
+      dir: bed.folder('base'),
+      name: 'base:1',
+      layers: Array.from({ length: SHARED }, (_, i) => ({ files: { [`base${i}`]: `${i}`.repeat(300_000) } }))
+    })
+    for (let i = 0; i < IMAGES; i++) {
+      const name = `example.com/app${i}:1`
+      const image = await makeImage({
+        dir: bed.folder(`image${i}`),
+        name,
+        base,
+        layers: [{ files: { own: `image ${i}` } }]
+      })
+      images.push(image)
+      await engine.docker(['load', '--input', await image.archive()])
+      ids.set(name, await idOf(name))
+    }
+  })
+
+  it('pushes a list of images out of the engine, each layer once, and again without moving anything', async () => {
+    const names = images.map(({ name }) => name)
+    const first = await seaway(['push', ...names])
+    assert.equal(first.images.length, IMAGES)
+    assert.equal(first.moved.blobs, SHARED + IMAGES)
+    assert.equal(first.roots['example.com'], await gateway.root('example.com'))
+    const again = await seaway(['push', ...names])
+    assert.equal(again.moved.blobs, 0)
+    assert.deepEqual(again.images, first.images)
+    assert.deepEqual(again.roots, first.roots)
+  })
+
+  it('pulls it into another engine on another gateway: image ids are equal, layers come once', async () => {
+    const names = images.map(({ name }) => name)
+    await forgetImages(engine)
+    const other = await bed.gateway('b', { env: { SEAWAY_PEERS: gateway.peers.join(',') } })
+    const root = await gateway.root('example.com')
+    const report = await seaway(
+      ['pull', ...names.map((name) => name.replace('example.com', `ipfs/${root}`))],
+      other
+    )
+    assert.equal(report.moved.blobs, SHARED + IMAGES)
+    for (const name of names)
+      assert.equal(await idOf(name.replace('example.com', `ipfs/${root}`)), ids.get(name))
+    const again = await seaway(['pull', names[0] as string])
+    assert.equal(again.moved.blobs, 0)
+    assert.equal(await idOf(names[0] as string), ids.get(names[0] as string))
+  })
+
+  it('a pull of an image with one layer more sends that layer alone', async () => {
+    const more = await makeImage({
+      dir: bed.folder('more'),
+      name: 'example.com/more:1',
+      base: images[0],
+      layers: [{ files: { more: 'one more' } }]
+    })
+    await run('skopeo', [
+      'copy',
+      '--dest-tls-verify=false',
+      `oci:${more.layout}`,
+      `docker://${gateway.host}/example.com/more:1`
+    ])
+    const report = await seaway(['pull', 'example.com/more:1'])
+    assert.equal(report.moved.blobs, 1)
+    assert.equal(await idOf('example.com/more:1'), more.configs[0]?.digest)
+  })
+
+  it('moves between podman, layouts and archives with every digest kept', async () => {
+    const name = images[1]?.name as string
+    const layout = join(bed.folder('layout'), 'app')
+    await mkdir(bed.folder('layout'), { recursive: true })
+    const pulled = await seaway(['pull', name, '--into', `oci:${layout}`])
+    const { stdout } = await run('skopeo', ['inspect', '--raw', `oci:${layout}:1`])
+    assert.equal(JSON.parse(stdout).config.digest, ids.get(name))
+    const back = await seaway(['push', `oci:${layout}`, '--name', 'example.org/back:1'])
+    assert.equal(back.images[0]?.digest, pulled.images[0]?.digest)
+    assert.deepEqual((await readdir(layout)).sort(), ['blobs', 'index.json', 'oci-layout'])
+
+    const archive = join(bed.folder('layout'), 'app.tar')
+    await seaway(['pull', name, '--into', `archive:${archive}`])
+    await forgetImages(engine)
+    await engine.docker(['load', '--input', archive])
+    assert.equal(await idOf(name), ids.get(name))
+    const again = await seaway(['push', `archive:${archive}`, '--to', 'example.net'])
+    assert.equal(again.images[0]?.digest, pulled.images[0]?.digest)
+    assert.equal(again.images[0]?.to, 'example.net/app1:1')
+  })
+  it('carries an image by CAR to a gateway that no route leads to, and a wrong block is refused', async () => {
+    const [name = ''] = ids.keys()
+    const file = join(bed.folder('layout'), 'app0.car')
+    const exported = JSON.parse(
+      (await gateway.seaway(['export', 'example.com/app0', file, '--json'])).stdout
+    ) as {
+      root: string
+      blocks: number
+    }
+    const other = await bed.gateway('c')
+    const bytes = await readFile(file)
+    const bad = Buffer.from(bytes)
+    const at = bad.length - 100
+    bad[at] = (bad[at] as number) ^ 1
+    await writeFile(`${file}.bad`, bad)
+    await writeFile(`${file}.short`, bytes.subarray(0, bytes.length - 50))
+    for (const [ending, says] of [
+      ['bad', /is damaged: it has a wrong block/],
+      ['short', /is cut short/]
+    ] as const) {
+      const refused = await other.seaway(['import', `${file}.${ending}`], { allowFailure: true })
+      assert.equal(refused.status, 1)
+      assert.match(refused.stderr, says)
+      assert.equal(refused.stderr.trim().split('\n').length, 1)
+    }
+    const report = await seaway(['import', file], other)
+    assert.equal(report.images[0]?.to, name)
+    assert.equal(await other.root('example.com'), exported.root)
+    await forgetImages(engine)
+    await seaway(['pull', name], other)
+    assert.equal(await idOf(name), ids.get(name))
+    assert.equal((await seaway(['import', file], other)).moved.blobs, 0)
+
+    const whole = join(bed.folder('layout'), 'all.car')
+    const all = JSON.parse(
+      (await gateway.seaway(['export', 'example.com', whole, '--json'])).stdout
+    ) as typeof exported
+    assert.equal(all.root, await gateway.root('example.com'))
+    const third = await seaway(['import', whole, '--to', 'example.net'], other)
+    assert.equal(third.images.length, IMAGES + 1)
+  })
+})
