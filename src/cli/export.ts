@@ -1,6 +1,6 @@
 import { CID } from 'multiformats/cid'
 import { ConfigError } from '../config.ts'
-import { exportCar, parsePlace } from '../move/index.ts'
+import { parsePlace } from '../move/index.ts'
 import { DEFAULT_DOMAIN, displayName, looksLikeDomain, parseRepository } from '../oci/reference.ts'
 import { createBars } from './bars.ts'
 import type { Call, Command, Operations } from './command.ts'
@@ -58,6 +58,8 @@ export const exportCommand: Command = {
           repository === undefined
             ? undefined
             : [repository, `${what.domain}/${what.repository}`, what.repository ?? '']
+        // loaded here because trees take most of a start, and only CARs need them
+        const { exportCar } = await import('../move/car-export.ts')
         const written = await exportCar({
           http,
           root,

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { type Config, ConfigError } from '../config.ts'
+import type { CarStore } from '../move/car-store.ts'
 import {
   type Address,
-  createCarStore,
   createEngine,
   createHttp,
   createLayerMemory,
@@ -181,7 +181,10 @@ function openStores(config: Config, address: Address | undefined, report: Report
       const name = to.socketPath === undefined ? `${to.url.host}/${repository}` : repository
       return createRegistryStore({ http: httpTo(to), repository, tokens: known, name })
     })
-  const cars = createCarStore(report)
+  // loaded late because trees take most of a start, and only CARs need them
+  let opened: Promise<CarStore> | undefined
+  const cars = () =>
+    (opened ??= import('../move/car-store.ts').then(({ createCarStore }) => createCarStore(report)))
   const stores: OpenStores = {
     pushedTo: new Set(),
     gateway(repository) {
@@ -198,11 +201,11 @@ function openStores(config: Config, address: Address | undefined, report: Report
       if (place.kind === 'gateway') return stores.gateway(place.image.repository)
       if (place.kind === 'registry') return stores.registry(place, place.image.repository)
       if (place.kind === 'oci') return stores.layout(place.path)
-      return cars.source(place, signal)
+      return (await cars()).source(place, signal)
     },
-    namesIn: (place, signal) => cars.images(place, signal),
+    namesIn: async (place, signal) => (await cars()).images(place, signal),
     async close() {
-      await cars.close()
+      if (opened !== undefined) await (await opened).close()
       for (const http of open.values()) http.close()
       for (const close of closing) close()
     }

@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { reason } from '../oci/errors.ts'
+import { isTag } from '../oci/reference.ts'
 import { type Compression, compressionOf } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
 import type { LayerMemory } from './memory.ts'
@@ -41,6 +42,13 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<As
   )
 }
 
+/** What images are called that have a tag only: `app` for those in `app.tar`. */
+function nameOfFile(name: string): string {
+  return basename(name)
+    .toLowerCase()
+    .replace(/\.tar$|\.oci$/, '')
+}
+
 /** Images of an archive, and where each goes. */
 export interface ArchivePush {
   readonly tar: AsyncIterable<Uint8Array>
@@ -63,11 +71,16 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
   const { tar, name, first, compression, memory, report, signal } = given
   const passed = await passTar({ tar, name, target: first, compression, memory, there: [], report, signal })
   const moved = nothingMoved()
-  for (const { blob } of new Map(
+  for (const { blob, there } of new Map(
     [...passed.layers.values()].map((layer) => [layer.blob.digest, layer])
   ).values()) {
-    moved.blobs++
-    moved.bytes += blob.size
+    if (there) {
+      moved.skipped++
+      moved.skippedBytes += blob.size
+    } else {
+      moved.blobs++
+      moved.bytes += blob.size
+    }
   }
   const images = imagesOf(passed, name)
   const wanted = images.filter(
@@ -82,7 +95,7 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
   const delivered: Delivered[] = []
   for (const image of wanted) {
     for (const each of image.names.length === 0 ? [undefined] : image.names) {
-      const destination = given.to(each)
+      const destination = given.to(each !== undefined && isTag(each) ? `${nameOfFile(name)}:${each}` : each)
       const digest = await deliver(image, destination, first, signal)
       delivered.push({ image: each ?? digest, to: destination.shown, digest })
     }

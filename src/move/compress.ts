@@ -23,8 +23,9 @@ const DICTIONARY = 32 * 1024
 /** Blocks that are compressed at a time. */
 const PARALLEL = 4
 
-/** How much of a block shows whether compressing it is of use, and the least that it must save. */
-const SAMPLE = 32 * 1024
+/** How much of a block shows whether compressing it is of use, in how many places, and the least that it must save. */
+const SAMPLE = 8 * 1024
+const SAMPLES = 4
 const LEAST_SAVING = 0.97
 
 /** A gzip member's header without name, time or system, so that it is the same anywhere. @see https://www.rfc-editor.org/rfc/rfc1952 */
@@ -103,10 +104,13 @@ async function* gzip(source: AsyncIterable<Uint8Array>, level: number): AsyncGen
 
 /** Whether compressing a block saves something: what is compressed already would take as long as all else. */
 async function shrinks(block: Uint8Array): Promise<boolean> {
-  if (block.length < SAMPLE * 2) return true
-  const start = (block.length - SAMPLE) >>> 1
-  const sample = await deflate(block.subarray(start, start + SAMPLE), { level: 1 })
-  return sample.length < SAMPLE * LEAST_SAVING
+  if (block.length < SAMPLE * SAMPLES * 2) return true
+  for (let i = 0; i < SAMPLES; i++) {
+    const start = Math.floor(((block.length - SAMPLE) * i) / (SAMPLES - 1))
+    const sample = await deflate(block.subarray(start, start + SAMPLE), { level: 1 })
+    if (sample.length < SAMPLE * LEAST_SAVING) return true
+  }
+  return false
 }
 
 /** A piece of the content, and what comes before it as far as gzip looks back. */

@@ -1,5 +1,3 @@
-export { exportCar } from './car-export.ts'
-export { createCarStore } from './car-store.ts'
 export { type Compression, parseCompression } from './compress.ts'
 export type { Delivered, Destination } from './deliver.ts'
 export { createEngine, type Engine } from './engine.ts'

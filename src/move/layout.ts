@@ -1,11 +1,12 @@
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { type Digest, digestOf, hasher, isDigest, splitDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
 import { isTag } from '../oci/reference.ts'
+import { replaceFile, syncFolder } from './files.ts'
 import { namesOf } from './tar-images.ts'
 import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
 import { verified } from './verify.ts'
@@ -37,6 +38,7 @@ export function createLayoutStore(folder: string): ImageStore {
   const partOf = (digest: string) => join(folder, PARTS, digest.replace(':', '-'))
   let queue: Promise<unknown> = Promise.resolve()
   let streams = 0
+  const arriving = new Map<Digest, Promise<void>>()
 
   async function index(): Promise<Index | undefined> {
     const text = await readFile(join(folder, 'index.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -83,8 +85,20 @@ export function createLayoutStore(folder: string): ImageStore {
   async function settle(part: string, digest: Digest): Promise<void> {
     const path = pathOf(digest)
     await mkdir(dirname(path), { recursive: true })
-    await rename(part, path)
+    await rename(part, path).catch(async (error: unknown) => {
+      // another command may have brought the same content meanwhile
+      if ((await sizeOf(path)) === undefined) throw error
+    })
     await syncFolder(dirname(path))
+  }
+
+  /** Of several that bring the same content at once, one does. */
+  async function once(digest: Digest, work: () => Promise<void>): Promise<void> {
+    const before = arriving.get(digest)
+    if (before !== undefined) return before
+    const now = guard(work()).finally(() => arriving.delete(digest))
+    arriving.set(digest, now)
+    return now
   }
 
   async function fill(part: string, at: number, content: AsyncIterable<Uint8Array>): Promise<void> {
@@ -164,27 +178,25 @@ export function createLayoutStore(folder: string): ImageStore {
       return digestOf(bytes, splitDigest(digest).algorithm) === digest ? bytes : undefined
     },
     write: (blob, read) =>
-      guard(
-        (async () => {
-          const part = partOf(blob.digest)
-          const hash = hasher(splitDigest(blob.digest).algorithm)
-          let at = Math.min((await sizeOf(part)) ?? 0, blob.size)
-          if (at > 0) {
-            for await (const chunk of createReadStream(part, { end: at - 1, highWaterMark: 1 << 20 }))
-              hash.update(chunk as Buffer)
-            if (at === blob.size) at = 0
-          }
-          const before = at > 0 ? { hash, size: at } : {}
-          try {
-            await fill(part, at, verified(blob, read(at), 'the source', before))
-          } catch (error) {
-            // what was checked against the digest of the whole, and was wrong, is of no use
-            if (error instanceof WrongContent) await rm(part, { force: true })
-            throw error
-          }
-          await settle(part, blob.digest)
-        })()
-      ),
+      once(blob.digest, async () => {
+        const part = partOf(blob.digest)
+        const hash = hasher(splitDigest(blob.digest).algorithm)
+        let at = Math.min((await sizeOf(part)) ?? 0, blob.size)
+        if (at > 0) {
+          for await (const chunk of createReadStream(part, { end: at - 1, highWaterMark: 1 << 20 }))
+            hash.update(chunk as Buffer)
+          if (at === blob.size) at = 0
+        }
+        const before = at > 0 ? { hash, size: at } : {}
+        try {
+          await fill(part, at, verified(blob, read(at), 'the source', before))
+        } catch (error) {
+          // what was checked against the digest of the whole, and was wrong, is of no use
+          if (error instanceof WrongContent) await rm(part, { force: true })
+          throw error
+        }
+        await settle(part, blob.digest)
+      }),
     writeStream: (content) =>
       guard(
         (async () => {
@@ -243,8 +255,8 @@ export function createLayoutStore(folder: string): ImageStore {
           ...before,
           manifests: [...others, descriptor]
         }
-        await replace(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
-        await replace(join(folder, 'index.json'), JSON.stringify(next))
+        await replaceFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
+        await replaceFile(join(folder, 'index.json'), JSON.stringify(next))
         // while other content arrives it isn't empty
         await rmdir(join(folder, PARTS)).catch(() => undefined)
       }
@@ -260,19 +272,6 @@ export function createLayoutStore(folder: string): ImageStore {
 function tagOf(name: string): string {
   const tag = name.slice(name.lastIndexOf(':') + 1)
   return isTag(tag) ? tag : name
-}
-
-async function replace(path: string, text: string): Promise<void> {
-  const part = join(dirname(path), `.${basename(path)}.${process.pid}`)
-  await writeFile(part, text, { flush: true })
-  await rename(part, path)
-  await syncFolder(dirname(path))
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r')
-  await handle.sync().catch(() => undefined)
-  await handle.close()
 }
 
 /** Whether a folder is, or could become, a layout: it isn't there, is empty, or is one. */

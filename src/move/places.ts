@@ -139,9 +139,10 @@ function engineImage(kind: 'docker' | 'podman', image: string): Place {
 
 /** `PATH[:IMAGE]`; a path with a colon in it must end in one. */
 function splitPath(text: string): { path: string; image: string | undefined } {
-  const match = /^(.*?[^:]):([^/].*)?$/.exec(text)
+  if (text.endsWith(':')) return { path: text.slice(0, -1), image: undefined }
+  const match = /^(.*?[^:]):([^/].*)$/.exec(text)
   if (match === null) return { path: text, image: undefined }
-  return { path: match[1] as string, image: match[2] === undefined || match[2] === '' ? undefined : match[2] }
+  return { path: match[1] as string, image: match[2] }
 }
 
 function registryPlace(text: string): Place {

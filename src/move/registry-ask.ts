@@ -27,7 +27,9 @@ export function createAsk({ http, repository, tokens, name }: RegistryAccess): R
   async function ask(what: Ask, expected: readonly number[]): Promise<Reply> {
     const key = `${repository} ${what.method === 'GET' || what.method === 'HEAD' ? 'pull' : 'push'}`
     for (let tries = 0; ; tries++) {
-      const shown = tokens?.known(key)
+      // an upload may go on at another host, which has no business with what we show to this one
+      const home = new URL(what.path, http.address.url).origin === http.address.url.origin
+      const shown = home ? tokens?.known(key) : undefined
       const reply = await http.send({
         ...what,
         headers: { ...what.headers, ...(shown !== undefined && { authorization: shown }) }

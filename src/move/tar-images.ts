@@ -26,7 +26,7 @@ export function imagesOf(passed: Passed, name: string): TarImage[] {
   const index = passed.documents.get('index.json')
   if (index !== undefined) {
     const kept = unchangedImages(passed, index)
-    if (kept !== undefined) return kept
+    if (kept !== undefined) return withNames(kept, passed, name)
   }
   const list = passed.documents.get('manifest.json')
   const entries = list === undefined ? configsOfIndex(passed, index, name) : configsOfList(list, name)
@@ -80,6 +80,23 @@ export function diffIdsOf(config: Buffer, name: string): readonly Digest[] {
   if (!Array.isArray(ids) || !ids.every((id) => typeof id === 'string' && isDigest(id)))
     throw new MoveError(`${name} has an image without a list of layers: its config is no image's`)
   return ids
+}
+
+/** An index names tags only, where the list beside it has the whole names. */
+function withNames(images: readonly TarImage[], passed: Passed, name: string): TarImage[] {
+  const list = passed.documents.get('manifest.json')
+  if (list === undefined) return [...images]
+  const entries = configsOfList(list, name).filter(({ names }) => names.length > 0)
+  return images.map((image) => {
+    const ids = image.configs.map(({ digest }) => pathOf(digest))
+    const named = entries.filter(({ config }) => ids.includes(config)).flatMap(({ names }) => names)
+    // an image that has several names stands in the index once for each
+    const mine = named.filter(
+      (each) =>
+        image.names.length === 0 || image.names.some((tag) => each === tag || each.endsWith(`:${tag}`))
+    )
+    return mine.length === 0 ? image : { ...image, names: mine }
+  })
 }
 
 interface Entry {

@@ -14,6 +14,8 @@ export interface PassedLayer {
   readonly mediaType: string
   /** Whether the target has the very bytes that the tar had. */
   readonly unchanged: boolean
+  /** Whether the target had it already. */
+  readonly there: boolean
 }
 
 /** What a tar held. */
@@ -87,7 +89,8 @@ export async function passTar(options: PassOptions): Promise<Passed> {
           diffId: digest,
           blob: { digest, size: entry.size },
           mediaType,
-          unchanged: true
+          unchanged: true,
+          there: true
         })
         options.report.blob(shortName(entry.path), entry.size).done(true)
       } else if (known !== undefined) {
@@ -161,7 +164,13 @@ export async function passTar(options: PassOptions): Promise<Passed> {
         await given.memory.note(known, compressionKey(compression))
       }
       shown.done(false)
-      return { diffId, blob, mediaType: layerType(change ? compression.kind : packed), unchanged: !change }
+      return {
+        diffId,
+        blob,
+        mediaType: layerType(change ? compression.kind : packed),
+        unchanged: !change,
+        there: false
+      }
     })()
     return { drained, layer }
   }
@@ -174,7 +183,8 @@ export function asPassed(known: KnownLayer, compression: Compression | undefined
     diffId,
     blob: { digest, size },
     mediaType: layerType(compression?.kind ?? 'none'),
-    unchanged: false
+    unchanged: false,
+    there: true
   }
 }
 

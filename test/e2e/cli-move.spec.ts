@@ -8,6 +8,7 @@ import { forgetImages } from './support/engine-clients.ts'
 import type { SeawayGateway } from './support/gateway.ts'
 import { type Image, makeImage } from './support/images.ts'
 import { available, run } from './support/process.ts'
+import { servePodman } from './support/storage-clients.ts'
 
 interface Report {
   images: { image: string; to: string; digest: string }[]
@@ -164,5 +165,94 @@ describe('moving images', function () {
     assert.equal(all.root, await gateway.root('example.com'))
     const third = await seaway(['import', whole, '--to', 'example.net'], other)
     assert.equal(third.images.length, IMAGES + 1)
+  })
+  it('moves to podman and from there, and between two engines', async () => {
+    const name = images[2]?.name as string
+    await mkdir(bed.folder('p'), { recursive: true })
+    const podman = bed.keep(await servePodman({ dir: bed.folder('p') }))
+    const at = ['--podman-host', podman.host]
+    const idIn = async (image: string) =>
+      `sha256:${(await podman.client.run(['image', 'inspect', '--format', '{{.Id}}', image])).stdout.trim()}`
+    const pulled = await seaway(['pull', name, '--into', 'podman', ...at])
+    assert.equal(pulled.moved.blobs, SHARED + 1)
+    assert.equal(await idIn(name), ids.get(name))
+    assert.equal((await seaway(['pull', name, '--into', 'podman', ...at])).moved.blobs, 0)
+
+    const pushed = await seaway(['push', `podman:${name}`, '--to', 'example.org', ...at])
+    assert.equal(pushed.images[0]?.to, 'example.org/app2:1')
+    const config = async (image: string) => {
+      const { stdout } = await run('skopeo', [
+        'inspect',
+        '--raw',
+        '--tls-verify=false',
+        `docker://${gateway.host}/${image}`
+      ])
+      return (JSON.parse(stdout) as { config: { digest: string } }).config.digest
+    }
+    assert.equal(await config('example.org/app2:1'), ids.get(name))
+
+    await forgetImages(engine)
+    await seaway(['copy', `podman:${name}`, 'docker:', ...at])
+    assert.equal(await idOf(name), ids.get(name))
+    const list = await seaway([
+      'push',
+      `docker:${name}`,
+      '--name',
+      'example.org/zstd:1',
+      '--compression',
+      'zstd'
+    ])
+    assert.match(list.images[0]?.digest ?? '', /^sha256:/)
+    await forgetImages(engine)
+    await podman.client.run(['rmi', '--all', '--force'])
+    await seaway(['pull', 'example.org/zstd:1', '--into', 'podman', ...at])
+    assert.equal(await idIn('example.org/zstd:1'), ids.get(name))
+  })
+
+  it('says in one line what is wrong and what to do, and leaves nothing half-written', async () => {
+    const layout = bed.folder('bad')
+    await mkdir(layout, { recursive: true })
+    const archive = join(bed.folder('layout'), 'app.tar')
+    const bytes = await readFile(archive)
+    const short = join(layout, 'short.tar')
+    await writeFile(short, bytes.subarray(0, bytes.length >>> 1))
+    const target = join(layout, 'out.tar')
+    const cases: [string[], number, RegExp][] = [
+      [['push', 'nothing:1'], 1, /has no image 'nothing:1'; docker images lists what it has/],
+      [['push', 'app:1', '--docker-host', 'unix:///nowhere.sock'], 1, /nowhere\.sock .*no such socket/],
+      [['push', `archive:${short}`], 1, /short\.tar (is cut short|lacks|is incomplete|holds no image)/],
+      [['push', `archive:${layout}/none.tar`], 1, /there is no file/],
+      [['pull', 'nothing:1'], 1, /nothing/],
+      [
+        ['pull', images[0]?.name as string, '--platform', 'linux/arm64'],
+        1,
+        /is for linux\/amd64, not linux\/arm64/
+      ],
+      [['pull', 'nothing:1', '--into', `archive:${target}`], 1, /nothing/],
+      [
+        ['pull', images[0]?.name as string, '--into', `archive:${layout}/no/such.tar`],
+        1,
+        /cannot be written/
+      ],
+      [
+        ['pull', images[0]?.name as string, '--into', `oci:${bed.folder('e')}`],
+        1,
+        /something else than an OCI layout/
+      ],
+      [['import', archive], 1, /is no CAR of version 1/],
+      [['push', 'App:1'], 2, /lower case/],
+      [['push', 'app:1', '--compression', 'lzma'], 2, /gzip and zstd/],
+      [['pull', 'app:1', '--platform', 'arm'], 2, /linux\/arm64/],
+      [['pull', 'docker:app:1'], 2, /seaway copy/],
+      [['export', 'example.com', 'x.car', 'y'], 2, /too many arguments/]
+    ]
+    for (const [args, status, says] of cases) {
+      const host = args.includes('--docker-host') ? [] : ['--docker-host', engine.host]
+      const ended = await gateway.seaway([...args, ...host], { allowFailure: true })
+      assert.match(ended.stderr, says, `${args.join(' ')}: ${ended.stderr}`)
+      assert.equal(ended.status, status, args.join(' '))
+      if (status === 1) assert.equal(ended.stderr.trim().split('\n').length, 1, ended.stderr)
+    }
+    assert.deepEqual(await readdir(layout), ['short.tar'])
   })
 })
