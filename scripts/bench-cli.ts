@@ -48,7 +48,7 @@ const median = (times: readonly number[]): number => times.toSorted((a, b) => a 
 
 /** Text that shrinks to about a half, as what is in images does: words out of a few thousand. */
 function content(seed: string): string {
-  let state = [...seed].reduce((sum, each) => sum * 31 + each.charCodeAt(0), 7) >>> 0
+  let state = Buffer.from(seed).reduce((sum, each) => sum * 31 + each, 7) >>> 0
   const next = () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
     return state

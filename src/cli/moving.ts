@@ -74,7 +74,11 @@ export async function runMove(
         report: bars.reporter,
         signal: call.signal
       }
-      const report = await moveImages(places, target, manner)
+      const report = await moveImages(places, target, manner).catch((error: unknown) => {
+        // what broke off because of that says less
+        call.signal.throwIfAborted()
+        throw error
+      })
       bars.clear()
       const roots =
         operations && target.kind === 'stores' ? await rootsOf(stores.pushedTo, operations, call) : {}

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { addAbortSignal } from 'node:stream'
 import { reason } from '../oci/errors.ts'
 import { isTag } from '../oci/reference.ts'
 import { type Compression, compressionOf } from './compress.ts'
@@ -21,7 +22,7 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<As
       throw new MoveError(
         "'-' reads an archive from stdin, but that is a terminal: docker save app:1 | seaway push -"
       )
-    return process.stdin as AsyncIterable<Uint8Array>
+    return addAbortSignal(signal, process.stdin) as AsyncIterable<Uint8Array>
   }
   const info = await stat(path).catch((error: NodeJS.ErrnoException) => {
     throw new MoveError(

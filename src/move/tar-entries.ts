@@ -37,22 +37,38 @@ export async function* tarEntries(source: AsyncIterable<Uint8Array>, name: strin
         entry.resume()
         continue
       }
-      const content = entry as AsyncIterable<Uint8Array>
+      const content = inWords(entry as AsyncIterable<Uint8Array>, name)
       yield { path, size: header.size ?? 0, content, ...(target !== undefined && { target }) }
       entry.resume()
     }
   } catch (error) {
     if (failure !== undefined && failure === error) throw error
-    const what = reason(error)
-    if (/unexpected end/i.test(what))
-      throw new MoveError(`${name} is cut short: the archive ends in the middle of a file`)
-    if (/invalid tar header|unknown header/i.test(what))
-      throw new MoveError(`${name} is no archive of docker save, nor one of an OCI layout: it is no tar`)
-    throw error
+    throw worded(error, name)
   } finally {
     input.destroy()
     reader.destroy()
   }
+}
+
+/** The content of an entry; what breaks off in it is put into words where it is read. */
+async function* inWords(entry: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* entry
+  } catch (error) {
+    throw worded(error, name)
+  }
+}
+
+/** What the reader of tars says, for people. */
+function worded(error: unknown, name: string): unknown {
+  const what = reason(error)
+  if (/unexpected end/i.test(what))
+    return new MoveError(`${name} is cut short: the archive ends in the middle of a file`, { cause: error })
+  if (/invalid tar header|unknown header/i.test(what))
+    return new MoveError(`${name} is no archive of docker save, nor one of an OCI layout: it is no tar`, {
+      cause: error
+    })
+  return error
 }
 
 function cleanPath(path: string): string {
