@@ -87,7 +87,7 @@ describe('moving images', function () {
     assert.equal(await idOf(names[0] as string), ids.get(names[0] as string))
   })
 
-  it('a pull of an image with one layer more sends that layer alone', async () => {
+  it('of an image with one layer more, that layer alone is moved, in and out', async () => {
     const more = await makeImage({
       dir: bed.folder('more'),
       name: 'example.com/more:1',
@@ -103,6 +103,11 @@ describe('moving images', function () {
     const report = await seaway(['pull', 'example.com/more:1'])
     assert.equal(report.moved.blobs, 1)
     assert.equal(await idOf('example.com/more:1'), more.configs[0]?.digest)
+
+    // back again, what was compressed before is neither compressed nor sent
+    const pushed = await seaway(['push', 'example.com/more:1', '--to', 'example.info'])
+    assert.equal(pushed.moved.blobs, 1)
+    assert.equal(pushed.moved.skipped, SHARED + 1)
   })
 
   it('moves between podman, layouts and archives with every digest kept', async () => {
