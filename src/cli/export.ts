@@ -47,7 +47,7 @@ export const exportCommand: Command = {
       })
       return
     }
-    await withGateway(context, async (http, operations, call) => {
+    await withGateway(context, async (gateway, operations, call) => {
       const bars = createBars(process.stderr, options.json === true || place.path === '-')
       const shown = bars.reporter.blob(name, undefined)
       try {
@@ -61,7 +61,7 @@ export const exportCommand: Command = {
         // loaded here because trees take most of a start, and only CARs need them
         const { exportCar } = await import('../move/car-export.ts')
         const written = await exportCar({
-          http,
+          gateway,
           root,
           names,
           path: place.path,

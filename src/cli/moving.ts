@@ -2,14 +2,11 @@ import { join } from 'node:path'
 import { type Config, ConfigError } from '../config.ts'
 import type { CarStore } from '../move/car-store.ts'
 import {
-  type Address,
   createEngine,
-  createHttp,
   createLayerMemory,
   createLayoutStore,
   createRegistryStore,
   type Destination,
-  type Http,
   type ImageStore,
   type Manner,
   MoveError,
@@ -22,11 +19,13 @@ import {
   type Stores,
   type Target
 } from '../move/index.ts'
+import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, parseRepository } from '../oci/reference.ts'
-import type { Tokens } from '../upstream/tokens.ts'
+import type { DirectRegistry, Server } from '../upstream/direct.ts'
+import { parseRegistry } from '../upstream/registry-name.ts'
 import { createBars, movedText } from './bars.ts'
 import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
-import { createLogin } from './logins.ts'
+import { loginFile } from './logins.ts'
 
 type Options = Parameters<Command['run']>[2]
 
@@ -45,6 +44,13 @@ export const MOVE_OPTIONS: readonly CommandOption[] = [
 /** How much longer a gateway is waited for than it waits for others itself. */
 const PATIENCE = 1.5
 
+/** Where a gateway is reached. */
+interface Address {
+  readonly url: string
+  readonly socketPath?: string
+  readonly name?: string
+}
+
 /**
  * Moves what `plan` says, shows how that goes, and prints what came of it. The gateway is reached where a place needs
  * it: at `--gateway`, on the control socket, or in this process.
@@ -62,7 +68,7 @@ export async function runMove(
   )
   const work = async (address: Address | undefined, call: Call, operations: Operations | undefined) => {
     const bars = createBars(process.stderr, options.json === true)
-    const stores = openStores(context.config, address, bars.reporter)
+    const stores = await openStores(context.config, address, bars.reporter)
     try {
       const { places, target } = await plan(stores, call.signal)
       const manner: Manner = {
@@ -95,17 +101,22 @@ export async function runMove(
 /** Runs `work` with a connection to the gateway. */
 export async function withGateway(
   context: CommandContext,
-  work: (http: Http, operations: Operations, call: Call) => Promise<void>
+  work: (gateway: Server, operations: Operations, call: Call) => Promise<void>
 ): Promise<void> {
   await atGateway(context, undefined, async (address, call, operations) => {
-    const http = createHttp(address, context.config.pullTimeout * PATIENCE)
+    const { openServer } = await connections()
+    const { pullTimeout, proxies } = context.config
+    const gateway = openServer({ ...address, timeoutMs: pullTimeout * PATIENCE, proxies })
     try {
-      if (operations !== undefined) await work(http, operations, call)
+      if (operations !== undefined) await work(gateway, operations, call)
     } finally {
-      http.close()
+      gateway.wire.close()
     }
   })
 }
+
+/** Loaded only where something is moved: they take a good part of a start. */
+const connections = () => import('../upstream/direct.ts')
 
 async function atGateway(
   { alone, reach }: CommandContext,
@@ -117,7 +128,7 @@ async function atGateway(
     await alone((call) => work(address, call, undefined))
   } else
     await reach(({ socketPath }, operations, call) =>
-      work({ url: new URL('http://seaway'), socketPath, name: 'the gateway' }, call, operations)
+      work({ url: 'http://seaway', socketPath, name: 'the gateway' }, call, operations)
     )
 }
 
@@ -126,7 +137,9 @@ export function usage<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
-    throw error instanceof MoveError ? new ConfigError(error.message) : error
+    throw error instanceof MoveError || error instanceof RegistryError
+      ? new ConfigError(error.message)
+      : error
   }
 }
 
@@ -138,11 +151,10 @@ function compressionOf(options: Options): Pick<Manner, 'compression' | 'standard
 }
 
 function gatewayAt(text: string): Address {
-  const written = /^https?:\/\//.test(text) ? text : `http://${text}`
-  if (!URL.canParse(written))
+  const named = usage(() => parseRegistry(/^https?:\/\//.test(text) ? text : `http://${text}`))
+  if (named === undefined || named.path !== '')
     throw new ConfigError(`--gateway is '${text}', which is no URL like http://127.0.0.1:5000`)
-  const url = new URL(written)
-  return { url, name: url.host }
+  return { url: named.url }
 }
 
 /** Stores that are open, and what closes them. */
@@ -156,34 +168,28 @@ export interface OpenStores extends Stores {
   close(): Promise<void>
 }
 
-function openStores(config: Config, address: Address | undefined, report: Reporter): OpenStores {
-  const timeoutMs = config.pullTimeout * PATIENCE
-  const open = new Map<string, Http>()
-  const closing: (() => void)[] = []
+async function openStores(
+  config: Config,
+  address: Address | undefined,
+  report: Reporter
+): Promise<OpenStores> {
+  const { openDirect, openServer } = await connections()
+  const options = { timeoutMs: config.pullTimeout * PATIENCE, proxies: config.proxies }
+  const auth = loginFile(config)
+  const open = new Map<string, DirectRegistry>()
+  const engines = new Map<string, Server>()
   const repositories = new Map<string, ImageStore>()
-  const httpTo = (to: Address): Http => {
-    const key = `${to.url.href} ${to.socketPath ?? ''}`
-    const http = open.get(key) ?? createHttp(to, timeoutMs)
-    open.set(key, http)
-    return http
-  }
   const once = (key: string, make: () => ImageStore): ImageStore => {
     const store = repositories.get(key) ?? make()
     repositories.set(key, store)
     return store
   }
-  const tokensOf = (url: URL, loginNames: readonly string[]): Tokens => {
-    const login = createLogin(config, url, loginNames, timeoutMs)
-    closing.push(() => login.close())
-    return login.tokens
-  }
-  const tokens = new Map<string, Tokens>()
-  const at = (to: Address, loginNames: readonly string[], repository: string): ImageStore =>
-    once(`${to.url.host} ${repository}`, () => {
-      const known = tokens.get(to.url.href) ?? tokensOf(to.url, loginNames)
-      tokens.set(to.url.href, known)
-      const name = to.socketPath === undefined ? `${to.url.host}/${repository}` : repository
-      return createRegistryStore({ http: httpTo(to), repository, tokens: known, name })
+  const at = (to: Address, repository: string): ImageStore =>
+    once(`${to.url} ${repository}`, () => {
+      const registry = open.get(to.url) ?? openDirect({ ...options, ...to, auth })
+      open.set(to.url, registry)
+      const name = to.socketPath === undefined ? `${registry.server.name}/${repository}` : repository
+      return createRegistryStore({ registry, repository, name })
     })
   // loaded late because trees take most of a start, and only CARs need them
   let opened: Promise<CarStore> | undefined
@@ -193,13 +199,15 @@ function openStores(config: Config, address: Address | undefined, report: Report
     pushedTo: new Set(),
     gateway(repository) {
       if (address === undefined) throw new Error('no gateway was reached')
-      return at(address, [address.url.host, address.url.origin], repository)
+      return at(address, repository)
     },
-    registry: ({ url, loginNames }, repository) => at({ url, name: url.host }, loginNames, repository),
+    registry: ({ url }, repository) => at({ url: url.origin }, repository),
     layout: (folder) => once(`oci:${folder}`, () => createLayoutStore(folder)),
     engine(kind) {
       const host = kind === 'docker' ? config.dockerHost : config.podmanHost
-      return createEngine(httpTo(engineAt(kind, host)), kind)
+      const server = engines.get(kind) ?? openServer({ ...options, ...engineAt(kind, host) })
+      engines.set(kind, server)
+      return createEngine(server, kind)
     },
     async store(place, signal) {
       if (place.kind === 'gateway') return stores.gateway(place.image.repository)
@@ -210,8 +218,8 @@ function openStores(config: Config, address: Address | undefined, report: Report
     namesIn: async (place, signal) => (await cars()).images(place, signal),
     async close() {
       if (opened !== undefined) await (await opened).close()
-      for (const http of open.values()) http.close()
-      for (const close of closing) close()
+      for (const registry of open.values()) registry.stop()
+      for (const { wire } of engines.values()) wire.close()
     }
   }
   return stores
@@ -224,7 +232,7 @@ function engineAt(kind: 'docker' | 'podman', host: string): Address {
     const hint =
       kind === 'docker' ? 'SEAWAY_DOCKER_HOST' : "SEAWAY_PODMAN_HOST; 'podman system service' listens there"
     return {
-      url: new URL('http://engine'),
+      url: 'http://engine',
       socketPath: match[1],
       name: `${name} at ${match[1]} (${hint})`
     }
@@ -232,7 +240,7 @@ function engineAt(kind: 'docker' | 'podman', host: string): Address {
   const url = host.replace(/^tcp:/, 'http:')
   if (!/^https?:/.test(url) || !URL.canParse(url))
     throw new MoveError(`${name} is at '${host}', but only unix:///PATH and tcp://HOST:PORT can be reached`)
-  return { url: new URL(url), name: `${name} at ${host}` }
+  return { url, name: `${name} at ${host}` }
 }
 
 /** Where an image of the gateway goes. */

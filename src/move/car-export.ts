@@ -7,8 +7,9 @@ import { readManifest } from '../oci/manifest.ts'
 import { dagPbBlock } from '../store/dag.ts'
 import type { Block } from '../store/index.ts'
 import { type Content, joinChanges, type LoadBlock, previewChange, putManifest } from '../tree/index.ts'
+import type { Server } from '../upstream/direct.ts'
+import type { Reply } from '../upstream/wire.ts'
 import { carHeader, checkedCar, frameHead, frameLength, piecesOf, readCarHeader } from './car-blocks.ts'
-import type { Http } from './http.ts'
 import { createTreeSource, openRoot } from './tree-source.ts'
 import { MoveError, Refused } from './types.ts'
 
@@ -20,11 +21,17 @@ export interface Exported {
   pieces(signal: AbortSignal): AsyncIterable<CarPiece>
 }
 
+/** The largest answer with one block, in bytes. */
+const MAX_BLOCK = 16 * 1024 * 1024
+
+const get = ({ url, wire }: Server, path: string, signal: AbortSignal): Promise<Reply> =>
+  wire.send({ method: 'GET', url: new URL(path, url), headers: { 'user-agent': 'seaway' }, signal })
+
 /** Blocks of a gateway, one by one. */
-export function gatewayBlocks(http: Http): LoadBlock {
+export function gatewayBlocks(gateway: Server): LoadBlock {
   return async (cid, signal) => {
-    const reply = await http.send({ method: 'GET', path: `/ipfs/${cid.toString()}?format=raw`, signal })
-    const bytes = await http.read(reply)
+    const reply = await get(gateway, `/ipfs/${cid.toString()}?format=raw`, signal)
+    const bytes = await gateway.wire.read(reply, MAX_BLOCK)
     if (reply.status === 404)
       throw new Refused(`${cid.toString()} is not here; pull the images first`, { unknown: true })
     if (reply.status !== 200)
@@ -34,19 +41,19 @@ export function gatewayBlocks(http: Http): LoadBlock {
 }
 
 /** A root with all below it. */
-export function wholeRoot(http: Http, root: CID): Exported {
-  return { root, pieces: (signal) => carFrom(http, root, signal) }
+export function wholeRoot(gateway: Server, root: CID): Exported {
+  return { root, pieces: (signal) => carFrom(gateway, root, signal) }
 }
 
-async function* carFrom(http: Http, root: CID, signal: AbortSignal): AsyncGenerator<CarPiece> {
+async function* carFrom(gateway: Server, root: CID, signal: AbortSignal): AsyncGenerator<CarPiece> {
   const path = `/ipfs/${root.toString()}?format=car&dag-scope=all&car-dups=n`
-  const reply = await http.send({ method: 'GET', path, signal })
+  const reply = await get(gateway, path, signal)
   if (reply.status !== 200) {
-    await http.read(reply)
+    reply.body.destroy()
     throw new Refused(`${root.toString()} is not here; 'seaway pull' its images first`, { unknown: true })
   }
   try {
-    yield* checkedCar(http.chunks(reply), `the gateway's answer`, signal)
+    yield* checkedCar(gateway.wire.chunks(reply), `the gateway's answer`, signal)
   } catch (error) {
     signal.throwIfAborted()
     // a CAR that breaks off is one with a block that isn't here
@@ -65,12 +72,12 @@ async function* carFrom(http: Http, root: CID, signal: AbortSignal): AsyncGenera
  * @throws {Refused} for a repository that the tree hasn't got
  */
 export async function oneRepository(
-  http: Http,
+  gateway: Server,
   tree: CID,
   repository: string,
   signal: AbortSignal
 ): Promise<Exported> {
-  const load = gatewayBlocks(http)
+  const load = gatewayBlocks(gateway)
   const view = openRoot(tree, load)
   if (!(await view.hasRepository(repository, signal)))
     throw new Refused(`there is no repository ${repository} here; seaway images lists them`, {
@@ -130,7 +137,7 @@ export async function oneRepository(
       yield { cid, size: bytes.length, at: 0, data: bytes, last: true }
     }
     for (const file of files) {
-      for await (const piece of carFrom(http, file, until)) {
+      for await (const piece of carFrom(gateway, file, until)) {
         const key = piece.cid.toString()
         if (written.has(key)) continue
         if (piece.last) written.add(key)
@@ -260,7 +267,7 @@ async function soundLength(
 
 /** What is to be exported, and where to. */
 export interface CarExport {
-  readonly http: Http
+  readonly gateway: Server
   readonly root: CID
   /** Names that the repository may have in the tree, if only one is meant. */
   readonly names: readonly string[] | undefined
@@ -270,11 +277,11 @@ export interface CarExport {
 }
 
 /** Writes a root, or a repository of it, into a CAR. @throws {MoveError} as {@link writeCarFile} */
-export async function exportCar({ http, root, names, path, count, signal }: CarExport): Promise<Written> {
-  if (names === undefined) return writeCarFile(path, wholeRoot(http, root), count, signal)
-  const view = openRoot(root, gatewayBlocks(http))
+export async function exportCar({ gateway, root, names, path, count, signal }: CarExport): Promise<Written> {
+  if (names === undefined) return writeCarFile(path, wholeRoot(gateway, root), count, signal)
+  const view = openRoot(root, gatewayBlocks(gateway))
   for (const name of names)
     if (await view.hasRepository(name, signal))
-      return writeCarFile(path, await oneRepository(http, root, name, signal), count, signal)
+      return writeCarFile(path, await oneRepository(gateway, root, name, signal), count, signal)
   throw new Refused(`there is no repository ${names[0]} here; seaway images lists them`, { unknown: true })
 }

@@ -1,6 +1,7 @@
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
-import type { Http, Reply } from './http.ts'
+import type { Server } from '../upstream/direct.ts'
+import type { Ask, Reply } from '../upstream/wire.ts'
 import { type Platform, platformText } from './platform.ts'
 import { MoveError } from './types.ts'
 
@@ -44,17 +45,27 @@ export interface Engine {
 /** How long an engine may take before it sends the first byte of an image, or says that it has taken one in: it writes all of it to its disk first. */
 const PATIENCE = 30 * 60_000
 
+/** What is asked of an engine, by its path. */
+type Question = Omit<Ask, 'url' | 'headers'> & {
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** How many images are looked at at once. */
 const LOOKS = 8
 
+/** The longest answer that is read as a whole, in bytes. */
+const MAX_ANSWER = 16 * 1024 * 1024
+
 /** Makes it over a connection to its socket. */
-export function createEngine(http: Http, kind: Engine['kind']): Engine {
-  const { name } = http.address
+export function createEngine({ url, name, wire }: Server, kind: Engine['kind']): Engine {
+  const send = ({ path, headers = {}, ...rest }: Question): Promise<Reply> =>
+    wire.send({ ...rest, url: new URL(path, url), headers: { 'user-agent': 'seaway', ...headers } })
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- a caller says what it expects
   async function json<T>(path: string, signal: AbortSignal): Promise<{ status: number; value: T }> {
-    const reply = await http.send({ method: 'GET', path, signal })
-    const text = (await http.read(reply)).toString()
+    const reply = await send({ method: 'GET', path, signal })
+    const text = (await wire.read(reply, MAX_ANSWER)).toString()
     try {
       return { status: reply.status, value: JSON.parse(text) as T }
     } catch (error) {
@@ -68,7 +79,7 @@ export function createEngine(http: Http, kind: Engine['kind']): Engine {
   }
 
   async function refused(reply: Reply): Promise<MoveError> {
-    const text = (await http.read(reply, 64 * 1024)).toString()
+    const text = (await wire.read(reply, 64 * 1024)).toString()
     return new MoveError(`${name}: ${messageIn(text) ?? `it answered ${reply.status}`}`)
   }
 
@@ -129,23 +140,23 @@ export function createEngine(http: Http, kind: Engine['kind']): Engine {
     async tag(id, image, signal) {
       const colon = image.lastIndexOf(':')
       const query = new URLSearchParams({ repo: image.slice(0, colon), tag: image.slice(colon + 1) })
-      const reply = await http.send({ method: 'POST', path: `/images/${id}/tag?${query.toString()}`, signal })
+      const reply = await send({ method: 'POST', path: `/images/${id}/tag?${query.toString()}`, signal })
       if (reply.status !== 201 && reply.status !== 200) throw await refused(reply)
       reply.body.resume()
     },
     async *save(names, signal) {
       const query = names.map((image) => `names=${encodeURIComponent(image)}`).join('&')
-      const reply = await http.send({
+      const reply = await send({
         method: 'GET',
         path: `/images/get?${query}`,
         answerMs: PATIENCE,
         signal
       })
       if (reply.status !== 200) throw await refused(reply)
-      yield* http.chunks(reply)
+      yield* wire.chunks(reply, PATIENCE)
     },
     async load(tar, signal) {
-      const reply = await http.send({
+      const reply = await send({
         method: 'POST',
         path: '/images/load?quiet=1',
         headers: { 'content-type': 'application/x-tar' },
@@ -155,13 +166,13 @@ export function createEngine(http: Http, kind: Engine['kind']): Engine {
       })
       if (reply.status !== 200) throw await refused(reply)
       // it says 200 before it begins; how that went stands in the last lines
-      const lines = (await http.read(reply)).toString().split('\n')
+      const lines = (await wire.read(reply, MAX_ANSWER, PATIENCE)).toString().split('\n')
       for (const line of lines) {
         const failure = messageIn(line, true)
         if (failure !== undefined) throw new MoveError(`${name} did not take it: ${failure}`)
       }
     },
-    close: () => http.close()
+    close: () => wire.close()
   }
 }
 

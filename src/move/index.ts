@@ -1,7 +1,6 @@
 export { type Compression, parseCompression } from './compress.ts'
 export type { Delivered, Destination } from './deliver.ts'
 export { createEngine, type Engine } from './engine.ts'
-export { type Address, createHttp, type Http } from './http.ts'
 export { createLayoutStore, mayBeLayout } from './layout.ts'
 export { createLayerMemory, type LayerMemory } from './memory.ts'
 export { type Manner, type MoveReport, moveImages, type Stores, type Target } from './move.ts'

@@ -1,6 +1,7 @@
 import { isDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, displayName, isTag, looksLikeDomain, parseRepository } from '../oci/reference.ts'
+import { parseRegistry } from '../upstream/registry-name.ts'
 import { MoveError } from './types.ts'
 
 /** Where images come from or go to, as it is written on the command line. */
@@ -10,12 +11,7 @@ export type Place =
   | FilePlace<'oci'>
   | FilePlace<'archive'>
   | FilePlace<'car'>
-  | {
-      readonly kind: 'registry'
-      readonly url: URL
-      readonly image: ImageName
-      readonly loginNames: readonly string[]
-    }
+  | { readonly kind: 'registry'; readonly url: URL; readonly image: ImageName }
 
 /** An image of an engine. */
 export interface EnginePlace {
@@ -37,40 +33,42 @@ export interface ImageName {
   readonly digest: string | undefined
 }
 
-/** Where Docker Hub's API is, and what docker login calls it. */
-const HUB = {
-  host: 'registry-1.docker.io',
-  names: ['docker.io', 'index.docker.io'],
-  login: 'https://index.docker.io/v1/'
-}
+/** How people write that a name is one of a root. */
+const IN_IPFS = /^(?:\/|dweb:\/)?(ipfs|ipns)(?::\/\/|\/)/
 
 /** What is written before the colon of places that aren't the gateway. */
-const SCHEMES = ['docker', 'podman', 'oci', 'archive', 'car', 'registry'] as const
+const SCHEMES = ['docker', 'podman', 'oci', 'archive', 'car'] as const
 
 /**
  * Reads a place. Without a scheme it is a name in the gateway, or what `plain` says.
  *
  * - `docker:NAME`, `podman:NAME`: an image of an engine
  * - `oci:FOLDER[:TAG]`, `archive:FILE[:NAME]`, `car:FILE[:NAME]`, `-` for stdin and stdout
- * - `registry:HOST/NAME`, `docker://HOST/NAME` as skopeo writes it, `https://HOST/NAME`, `http://HOST/NAME`
+ * - `registry:HOST/NAME`, `docker://HOST/NAME`, `https://HOST/NAME`, `http://HOST/NAME`, and, where a name is not the
+ *   engine's, `HOST:PORT/NAME`: a registry, as {@link parseRegistry} reads it
  *
  * @throws {MoveError}
  */
 export function parsePlace(text: string, plain: 'gateway' | 'docker' | 'podman' = 'gateway'): Place {
   if (text === '-') return { kind: 'archive', path: '-', image: undefined }
-  if (/^(?:https?|docker):\/\//.test(text)) return registryPlace(text)
-  const scheme = SCHEMES.find((each) => text.startsWith(`${each}:`))
+  const scheme = SCHEMES.find((each) => text.startsWith(`${each}:`) && !text.startsWith('docker://'))
+  const written = /^(?:(?:https?|docker):\/\/|registry:)/.test(text)
+  // without a path behind it, HOST:PORT is a name with a tag
+  if (written || (plain === 'gateway' && scheme === undefined && text.includes('/'))) {
+    const registry = registryPlace(text)
+    if (registry !== undefined) return registry
+  }
   const rest = scheme === undefined ? text : text.slice(scheme.length + 1)
   if (rest === '') throw new MoveError(`'${text}' names nothing: write ${text}NAME`)
   switch (scheme) {
     case undefined:
       // a name may begin like a scheme: docker:1 is Docker's own image
-      return plain === 'gateway' ? { kind: 'gateway', image: parseImage(text) } : engineImage(plain, text)
+      return plain === 'gateway'
+        ? { kind: 'gateway', image: parseImage(text.replace(IN_IPFS, '$1/')) }
+        : engineImage(plain, text)
     case 'docker':
     case 'podman':
       return engineImage(scheme, rest)
-    case 'registry':
-      return registryPlace(`docker://${rest}`)
     default:
       return { kind: scheme, ...splitPath(rest) }
   }
@@ -145,17 +143,15 @@ function splitPath(text: string): { path: string; image: string | undefined } {
   return { path: match[1] as string, image: match[2] }
 }
 
-function registryPlace(text: string): Place {
-  const [, scheme = '', host = '', path = ''] = /^(\w+):\/\/([^/]+)(?:\/(.*))?$/.exec(text) ?? []
-  const named = host.includes('.') || host.includes(':') || host === 'localhost'
-  const hub = !named || HUB.names.includes(host)
-  const below = named ? path : [host, path].filter((part) => part !== '').join('/')
-  if (below === '') throw new MoveError(`'${text}' names no image: write ${scheme}://${host}/NAME`)
-  const image = parseImage(hub && !below.includes('/') ? `library/${below}` : below)
-  const loopback = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/.test(host)
-  const protocol = scheme === 'http' || (scheme === 'docker' && loopback) ? 'http' : 'https'
-  const at = `${protocol}://${hub ? HUB.host : host}`
-  if (!URL.canParse(at)) throw new MoveError(`'${host}' is no registry's address`)
-  const loginNames = hub ? [HUB.login, ...HUB.names] : [host, `https://${host}`]
-  return { kind: 'registry', url: new URL(at), image, loginNames }
+function registryPlace(text: string): Place | undefined {
+  let named: ReturnType<typeof parseRegistry>
+  try {
+    named = parseRegistry(text)
+  } catch (error) {
+    throw new MoveError(reason(error), { cause: error })
+  }
+  if (named === undefined) return undefined
+  if (named.path === '')
+    throw new MoveError(`'${text}' names no image: write ${text}${/[/:]$/.test(text) ? '' : '/'}NAME`)
+  return { kind: 'registry', url: new URL(named.url), image: parseImage(named.path) }
 }

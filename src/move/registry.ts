@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
-import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
-import { bareType, DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST } from '../oci/media-types.ts'
-import type { Reply } from './http.ts'
-import { createAsk, locationIn, type RegistryAccess } from './registry-ask.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { DirectRegistry } from '../upstream/direct.ts'
+import type { Upload } from '../upstream/uploads.ts'
+import { asMoveError } from './refusal.ts'
 import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
 import { wholeBlob } from './verify.ts'
 
@@ -12,210 +11,159 @@ import { wholeBlob } from './verify.ts'
 const TRIES = 4
 const WAIT_MS = 200
 
-const ACCEPT = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].join(', ')
+/** One repository of a registry, or of a gateway. */
+export interface RegistryAccess {
+  readonly registry: DirectRegistry
+  readonly repository: string
+  /** How it is called for people. */
+  readonly name: string
+}
 
-/** A registry, or a gateway, by the OCI distribution API: one repository of it. @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md */
-export function createRegistryStore(options: RegistryAccess): ImageStore {
-  const { http, repository, name } = options
-  const base = `/v2/${repository}`
-  const { ask, follow } = createAsk(options)
+/** A registry's repository as a place of images. @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md */
+export function createRegistryStore({ registry, repository, name }: RegistryAccess): ImageStore {
+  const { uploads } = registry
+  /** Repositories of this registry that are known to have a blob: it may be mounted from there. */
+  const had = hadAt(registry)
 
-  async function head(path: string, signal: AbortSignal): Promise<boolean> {
-    const reply = await ask({ method: 'HEAD', path, headers: { accept: ACCEPT }, signal }, [200, 404])
-    reply.body.resume()
-    return reply.status === 200
+  const said = (error: unknown) => asMoveError(error, name, registry.server.url.host)
+  const say = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw said(error)
+    })
+
+  async function has(path: string, signal: AbortSignal): Promise<boolean> {
+    return (await say(uploads.sizeOf(repository, path, signal))) !== undefined
   }
 
   /** Begins an upload; `undefined` where the blob could be mounted instead. */
-  async function begin(mount: BlobId | undefined, signal: AbortSignal): Promise<string | undefined> {
-    const query = mount === undefined ? '' : `?mount=${mount.digest}`
-    const reply = await ask({ method: 'POST', path: `${base}/blobs/uploads/${query}`, signal }, [201, 202])
-    reply.body.resume()
-    return reply.status === 201 ? undefined : locationIn(reply, name)
-  }
-
-  async function commit(location: string, digest: string, signal: AbortSignal): Promise<void> {
-    const path = `${location}${location.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`
-    ;(await ask({ method: 'PUT', path, signal }, [201])).body.resume()
-  }
-
-  async function patch(
-    location: string,
-    content: AsyncIterable<Uint8Array>,
-    signal: AbortSignal,
-    rest?: { at: number; size: number }
-  ): Promise<string> {
-    const headers = { 'content-type': 'application/octet-stream' }
-    const range: Record<string, string> =
-      rest !== undefined && rest.at > 0 ? { 'content-range': `${rest.at}-${rest.size - 1}` } : {}
-    const reply = await ask(
-      { method: 'PATCH', path: location, headers: { ...headers, ...range }, content, signal },
-      [202]
+  async function begin(blob: BlobId | undefined, signal: AbortSignal): Promise<Upload | undefined> {
+    const from = blob === undefined ? undefined : had.get(blob.digest)
+    const mount = blob && { digest: blob.digest, from: from === repository ? undefined : from }
+    const upload = await say(
+      uploads.begin(repository, mount, signal).catch((error: unknown) => {
+        signal.throwIfAborted()
+        // where it may not be read, or is no more
+        if (mount?.from === undefined) throw error
+        had.delete(mount.digest)
+        return uploads.begin(repository, undefined, signal)
+      })
     )
-    reply.body.resume()
-    return locationIn(reply, name)
+    if (upload === undefined && blob !== undefined) had.set(blob.digest, repository)
+    return upload
   }
-
-  const cancel = (location: string) =>
-    ask({ method: 'DELETE', path: location, signal: AbortSignal.timeout(2000) }, [204, 404])
-      .then(({ body }) => body.resume())
-      .catch(() => undefined)
 
   return {
     name,
-    async tags(signal) {
-      const found: string[] = []
-      for (let path: string | undefined = `${base}/tags/list?n=1000`; path !== undefined; ) {
-        const reply: Reply = await ask({ method: 'GET', path, signal }, [200])
-        const { tags } = JSON.parse((await http.read(reply)).toString()) as { tags?: string[] | null }
-        found.push(...(tags ?? []))
-        path = /<([^>]+)>;\s*rel="?next"?/.exec(reply.headers.link?.toString() ?? '')?.[1]
-      }
-      return found
-    },
-
+    tags: (signal) => say(registry.allTags(repository, signal)),
     async manifest(reference, signal) {
-      const path = `${base}/manifests/${reference}`
-      const reply = await ask({ method: 'GET', path, headers: { accept: ACCEPT }, signal }, [200])
-      const bytes = await http.read(reply, MAX_MANIFEST)
-      const said = reply.headers['docker-content-digest']?.toString()
-      const expected = isDigest(reference)
-        ? reference
-        : said !== undefined && isDigest(said)
-          ? said
-          : undefined
-      const digest = digestOf(bytes, expected === undefined ? 'sha256' : splitDigest(expected).algorithm)
-      if (expected !== undefined && digest !== expected)
-        throw new MoveError(`${name} gave a manifest that is not ${expected}; nothing of it was used`)
-      return {
-        digest,
-        bytes,
-        mediaType: readManifest(bytes, bareType(reply.headers['content-type'])).mediaType
-      }
+      const { digest, mediaType, bytes } = await say(registry.manifest(repository, reference, signal))
+      return { digest, mediaType, bytes }
     },
 
     async *read(blob, at, signal) {
-      let position = at
-      for (let tries = 1; ; tries++) {
-        try {
-          const range: Record<string, string> = position > 0 ? { range: `bytes=${position}-` } : {}
-          const headers = { 'accept-encoding': 'identity', ...range }
-          const reply = await follow({ method: 'GET', path: `${base}/blobs/${blob.digest}`, headers, signal })
-          let skip = reply.status === 206 ? 0 : position
-          for await (const chunk of http.chunks(reply)) {
-            const part = skip > 0 ? chunk.subarray(skip) : chunk
-            skip = Math.max(0, skip - chunk.length)
-            if (part.length === 0) continue
-            position += part.length
-            tries = 1
-            yield part
-          }
-          if (position >= blob.size) return
-          throw new MoveError(`${name} ended ${blob.digest} after ${position} of ${blob.size} bytes`)
-        } catch (error) {
-          signal.throwIfAborted()
-          if (error instanceof Refused || tries >= TRIES) throw error
-          await sleep(WAIT_MS * 2 ** tries, undefined, { signal })
-        }
+      try {
+        yield* registry.blob(repository, blob.digest, blob.size).read(at, signal)
+      } catch (error) {
+        throw said(error)
       }
     },
 
-    async referrers(digest, signal) {
-      const path = `${base}/referrers/${digest}`
-      const reply = await ask({ method: 'GET', path, signal }, [200, 404])
-      const text = (await http.read(reply)).toString()
-      if (reply.status === 200) return (JSON.parse(text) as { manifests?: Descriptor[] }).manifests ?? []
-      // the tag schema, of registries from before 1.1
-      const old = await this.manifest(digest.replace(':', '-'), signal).catch(() => undefined)
-      return old === undefined ? [] : readManifest(old.bytes, old.mediaType).children
+    referrers: (digest, signal) => say(registry.referrers(repository, digest, signal)),
+    async hasBlob({ digest }, signal) {
+      const found = await has(`blobs/${digest}`, signal)
+      if (found) had.set(digest, repository)
+      return found
     },
-
-    hasBlob: (blob, signal) => head(`${base}/blobs/${blob.digest}`, signal),
-    hasManifest: (digest, signal) => head(`${base}/manifests/${digest}`, signal),
+    hasManifest: (digest, signal) => has(`manifests/${digest}`, signal),
 
     async write(blob, read, signal) {
-      let location = await begin(blob, signal)
-      if (location === undefined) return
+      const first = await begin(blob, signal)
+      if (first === undefined) return
+      let upload: Upload = first
       try {
         for (let tries = 1, at = 0; ; tries++) {
           try {
             if (at < blob.size || at === 0)
-              location = await patch(location, read(at), signal, { at, size: blob.size })
-            return await commit(location, blob.digest, signal)
+              upload = await say(uploads.send(upload, read(at), { at, end: blob.size }, signal))
+            await say(uploads.commit(upload, blob.digest, signal))
+            had.set(blob.digest, repository)
+            return
           } catch (error) {
             signal.throwIfAborted()
-            if (error instanceof Refused || error instanceof WrongContent || tries >= TRIES) throw error
+            const forgotten = error instanceof Refused && error.unknown
+            const final = (error instanceof Refused && !forgotten) || error instanceof WrongContent
+            if (final || tries >= TRIES) throw error
             await sleep(WAIT_MS * 2 ** tries, undefined, { signal })
             // what has arrived stays there
-            const status = await ask({ method: 'GET', path: location, signal }, [204, 404])
-            status.body.resume()
-            if (status.status === 404) {
+            const status = forgotten ? undefined : await say(uploads.arrived(upload, signal))
+            if (status === undefined) {
               const again = await begin(blob, signal)
               if (again === undefined) return
-              location = again
+              upload = again
               at = 0
             } else {
-              at = Number(/-(\d+)$/.exec(status.headers['range'] ?? '')?.[1] ?? -1) + 1
-              location = status.headers.location ?? location
+              at = status.at
+              upload = status.upload
             }
           }
         }
       } catch (error) {
-        await cancel(location)
+        await uploads.cancel(upload)
         throw error
       }
     },
 
     async mount(blob, signal) {
-      const location = await begin(blob, signal)
-      if (location === undefined) return true
-      await cancel(location)
+      const upload = await begin(blob, signal)
+      if (upload === undefined) return true
+      await uploads.cancel(upload)
       return false
     },
 
     async smallBlob(digest, signal) {
-      const reply = await ask({ method: 'HEAD', path: `${base}/blobs/${digest}`, signal }, [200, 404])
-      reply.body.resume()
-      const size = Number(reply.headers['content-length'] ?? Number.NaN)
-      if (reply.status === 404 || !(size <= MAX_SMALL)) return undefined
+      const size = await say(uploads.sizeOf(repository, `blobs/${digest}`, signal))
+      if (size === undefined || !(size <= MAX_SMALL)) return undefined
       return wholeBlob(this, { digest, size }, signal)
     },
 
     async writeStream(content, signal) {
       const hash = createHash('sha256')
       let size = 0
-      let location = (await begin(undefined, signal)) as string
+      let upload = await begin(undefined, signal)
+      if (upload === undefined) throw new MoveError(`${name} does not say where an upload goes on`)
+      const counted = async function* () {
+        for await (const chunk of content) {
+          hash.update(chunk)
+          size += chunk.length
+          yield chunk
+        }
+      }
       try {
-        location = await patch(
-          location,
-          (async function* () {
-            for await (const chunk of content) {
-              hash.update(chunk)
-              size += chunk.length
-              yield chunk
-            }
-          })(),
-          signal
-        )
+        upload = await say(uploads.send(upload, counted(), undefined, signal))
         const digest = `sha256:${hash.digest('hex')}` as Digest
-        await commit(location, digest, signal)
+        await say(uploads.commit(upload, digest, signal))
+        had.set(digest, repository)
         return { digest, size }
       } catch (error) {
-        await cancel(location)
+        await uploads.cancel(upload)
         throw error
       }
     },
 
-    async putManifest({ bytes, mediaType, digest }, tag, signal) {
-      const path = `${base}/manifests/${tag ?? digest}`
-      const reply = await ask(
-        { method: 'PUT', path, headers: { 'content-type': mediaType }, content: bytes, signal },
-        [201]
-      )
-      reply.body.resume()
-      const said = reply.headers['docker-content-digest']
-      if (said !== undefined && said !== digest)
-        throw new MoveError(`${name} keeps the manifest as ${said.toString()}, but it is ${digest}`)
-    }
+    putManifest: (manifest, tag, signal) =>
+      say(uploads.putManifest(repository, tag ?? manifest.digest, manifest, signal))
   }
+}
+
+/** How many blobs are remembered of a registry. */
+const MAX_HAD = 100_000
+
+const KNOWN = new WeakMap<DirectRegistry, Map<Digest, string>>()
+
+/** Which repository of a registry has a blob, as far as this process has seen. */
+function hadAt(registry: DirectRegistry): Map<Digest, string> {
+  const found = KNOWN.get(registry) ?? new Map<Digest, string>()
+  if (found.size > MAX_HAD) found.clear()
+  KNOWN.set(registry, found)
+  return found
 }

@@ -2,6 +2,7 @@ import { CID } from 'multiformats/cid'
 import { clip } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, type Place, parseDomain, parseReference, type Reference } from '../oci/reference.ts'
+import { parseRegistry } from '../upstream/registry-name.ts'
 
 /**
  * Where images are looked at.
@@ -80,7 +81,7 @@ export function parseRepositoryAt(text: string, source?: SourceName): Omit<Image
     if (below === '') throw refused(text, 'no image is named behind it')
     return { source: treeOf(kind as 'ipfs' | 'ipns', name), repository: below }
   }
-  const registry = text.includes('/') ? registryIn(text) : undefined
+  const registry = text.includes('/') || text.startsWith('registry:') ? registryIn(text) : undefined
   if (registry !== undefined) {
     if (registry.path === '') throw refused(text, 'no image is named behind it')
     return { source: { ...registry, path: '' }, repository: registry.path }
@@ -102,7 +103,8 @@ export function sourceText(source: SourceName): string {
 
 /** Whether a text names an image rather than all that a source has: it has a path behind the source, or a tag. */
 export function namesImage(text: string): boolean {
-  if (/^https?:\/\//.test(text)) return /^https?:\/\/[^/]+\/.*[:@]/.test(text)
+  const registry = /^(?:(?:https?|docker):\/\/|registry:)(.*)$/.exec(text)?.[1]
+  if (registry !== undefined) return /^[^/]+\/.*[:@]/.test(registry)
   if (IN_IPFS.test(text)) return (IN_IPFS.exec(text)?.[3] ?? '') !== ''
   if (/^(?:localhost|[^/:]*\.[^/:]*|\[.*\]):\d+$/.test(text)) return false
   if (text.includes('/')) return true
@@ -117,8 +119,9 @@ function within(source: SourceName, repository: string): Omit<ImageName, 'refere
 }
 
 function splitReference(text: string): { name: string; reference: Reference } {
-  const at = text.indexOf('@', text.lastIndexOf('/'))
-  const colon = text.indexOf(':', text.lastIndexOf('/') + 1)
+  const start = Math.max(text.lastIndexOf('/'), text.startsWith('registry:') ? 'registry'.length : -1)
+  const at = text.indexOf('@', start)
+  const colon = text.indexOf(':', start + 1)
   const end = at !== -1 ? at : colon
   if (end === -1) return { name: text, reference: { kind: 'tag', tag: LATEST } }
   const reference = parseReference(text.slice(end + 1))
@@ -132,19 +135,11 @@ function splitReference(text: string): { name: string; reference: Reference } {
   return { name, reference }
 }
 
-/** A registry that is named by a URL, or by a host with a port; plain HTTP where docker would use it. */
+/** A registry that is named as one: {@link parseRegistry}. */
 function registryIn(text: string): (SourceName & { kind: 'registry' }) | undefined {
-  const host = /^((?:[a-z0-9.-]+|\[[0-9a-f:]+\]):\d{1,5})(?:\/(.*))?$/i.exec(text)
-  const given = host === null ? text : `${isLoopback(host[1] ?? '') ? 'http' : 'https'}://${text}`
-  if (!/^https?:\/\//.test(given)) return undefined
-  if (!URL.canParse(given)) throw refused(text, 'it is not a URL')
-  const { origin, pathname, username, search } = new URL(given)
-  if (username !== '' || search !== '') throw refused(text, 'a URL has neither a user nor a query here')
-  const path = decodeURIComponent(pathname).replace(/^\/(?:v2(?:\/|$))?|\/$/g, '')
-  return { kind: 'registry', url: origin, path }
+  const named = parseRegistry(text)
+  return named === undefined ? undefined : { kind: 'registry', ...named }
 }
-
-const isLoopback = (host: string): boolean => /^(?:localhost|127\.[0-9.]+|\[::1\]):/i.test(host)
 
 function treeOf(kind: 'ipfs' | 'ipns', name: string): SourceName {
   if (kind === 'ipns') {

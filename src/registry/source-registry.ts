@@ -82,7 +82,8 @@ function repositoryOf(
       if (size > MAX_CONFIG)
         throw new RegistryError('MANIFEST_INVALID', `its config has ${size} bytes, more than ${MAX_CONFIG}`)
       const chunks: Uint8Array[] = []
-      for await (const chunk of registry.blob(repository, digest, size).read(0, signal)) chunks.push(chunk)
+      const content = registry.blob(repository, digest, size).read(0, signal)
+      for await (const chunk of translated(content, host, 'BLOB_UNKNOWN')) chunks.push(chunk)
       const bytes = Buffer.concat(chunks)
       if (digestOf(bytes, splitDigest(digest).algorithm) === digest) return bytes
       throw new RegistryError('SOURCE_FAILED', `${host} sends something else as ${digest}`)
@@ -135,9 +136,9 @@ const named = (registry: DirectRegistry, of: string, after: string, signal: Abor
 const tagsOf = (registry: DirectRegistry, repository: string, after: string, signal: AbortSignal) =>
   inOrder(after, (query) => registry.tags(repository, query, signal))
 
-type Missing = 'NAME_UNKNOWN' | 'MANIFEST_UNKNOWN'
+type Missing = 'NAME_UNKNOWN' | 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN'
 
-async function* translated<T>(all: AsyncGenerator<T>, host: string, missing: Missing): AsyncGenerator<T> {
+async function* translated<T>(all: AsyncIterable<T>, host: string, missing: Missing): AsyncGenerator<T> {
   try {
     yield* all
   } catch (error) {

@@ -3,13 +3,16 @@ import { createPolicy } from '../ipfs/policy.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
 import { createCredentials } from './credentials.ts'
-import { createDispatchers } from './dispatch.ts'
+import { createDispatchers, createSocketDispatchers } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
+import { nextQuery } from './link.ts'
 import { createMirror } from './mirror.ts'
 import { createAsk } from './mirrors.ts'
+import { loginNamesOf } from './registry-name.ts'
 import { createTokens } from './tokens.ts'
+import { createUploads, type Uploads } from './uploads.ts'
 import { createUpstream, MANIFEST_TYPES, type Upstream } from './upstream.ts'
-import { createWire } from './wire.ts'
+import { createWire, type Wire } from './wire.ts'
 
 /** A part of a list, in the registry's order. */
 export interface ListPage {
@@ -18,8 +21,32 @@ export interface ListPage {
   readonly next?: string
 }
 
-/** A registry that somebody names by its URL, to look at it. */
-export interface DirectRegistry extends Pick<Upstream, 'manifest' | 'blob'> {
+/** A server that somebody names, and how it is asked. */
+export interface Server {
+  readonly url: URL
+  /** How messages call it. */
+  readonly name: string
+  readonly wire: Wire
+}
+
+/** Where somebody is reached, and how. */
+export interface ServerOptions {
+  /** The host of a Unix socket is only a word. */
+  readonly url: string
+  readonly socketPath?: string
+  /** How messages call it; by its host unless given. */
+  readonly name?: string
+  /** For an answer to begin, and for its silence, in milliseconds. */
+  readonly timeoutMs: number
+  readonly proxies: Proxies
+}
+
+/** A registry that somebody names by its URL, to look at it, or to move images. */
+export interface DirectRegistry extends Pick<Upstream, 'manifest' | 'blob' | 'referrers'> {
+  readonly server: Server
+  readonly uploads: Uploads
+  /** All tags of a repository, in byte order. @throws {UpstreamError} */
+  allTags(repository: string, signal: AbortSignal): Promise<readonly string[]>
   /** Repositories: all, or those below a name where that is given. @throws {UpstreamError} */
   catalogue(of: string, query: string, signal: AbortSignal): Promise<ListPage>
   /** Tags. @throws {UpstreamError} */
@@ -38,31 +65,31 @@ export function pageQuery(after: string, limit: number): string {
   return new URLSearchParams({ n: String(limit), ...(after !== '' && { last: after }) }).toString()
 }
 
-/**
- * Opens it.
- *
- * @param options.auth a docker `config.json`; nothing for none
- * @param options.timeoutMs for an answer to begin, and for its silence, in milliseconds
- */
-export function openDirect(options: {
-  url: string
-  auth: string | undefined
-  timeoutMs: number
-  proxies: Proxies
-}): DirectRegistry {
+/** Opens a server: an engine, a gateway, a registry. */
+export function openServer(options: ServerOptions): Server {
   const url = new URL(options.url)
-  const credentials = options.auth === undefined ? undefined : createCredentials(options.auth)
   // whoever types a URL may be told to go anywhere by it: the requests are theirs
   const policy = createPolicy('any')
-  const { timeoutMs, proxies } = options
-  const wire = createWire({
-    dispatchers: createDispatchers({ ca: undefined, timeoutMs, policy, proxies }),
-    timeoutMs,
-    trusted: new Set([url.hostname]),
-    policy
-  })
-  const hub = url.hostname.endsWith('docker.io') ? ['https://index.docker.io/v1/', 'docker.io'] : []
-  const names = [url.host, `https://${url.host}`, ...hub]
+  const { timeoutMs, proxies, socketPath, name } = options
+  const dispatchers =
+    socketPath === undefined
+      ? createDispatchers({ ca: undefined, timeoutMs, policy, proxies })
+      : createSocketDispatchers(socketPath, timeoutMs)
+  const trusted = new Set([url.hostname])
+  const wire = createWire({ dispatchers, timeoutMs, trusted, policy, ...(name !== undefined && { name }) })
+  return { url, name: name ?? url.host, wire }
+}
+
+/**
+ * Opens a registry.
+ *
+ * @param options.auth a docker `config.json`; nothing for none
+ */
+export function openDirect(options: ServerOptions & { readonly auth: string | undefined }): DirectRegistry {
+  const server = openServer(options)
+  const { url, wire } = server
+  const credentials = options.auth === undefined ? undefined : createCredentials(options.auth)
+  const names = loginNamesOf(url)
   const credential = async (signal: AbortSignal) => credentials?.find(names, signal)
   const mirror = createMirror({ url, wire, tokens: createTokens({ wire, home: url, credential }) })
   const ask = createAsk([mirror])
@@ -72,6 +99,7 @@ export function openDirect(options: {
     mirrors: [mirror],
     wire,
     isPrivate: async () => true,
+    refusal: (error) => error,
     probe: { repository: 'seaway/check', reference: 'latest', mayLack: true }
   })
 
@@ -88,7 +116,7 @@ export function openDirect(options: {
       }
       if (!Array.isArray(names))
         throw new UpstreamError('wrong', `${url.host} answers with what is no list of ${field}`)
-      const next = nextQuery(reply.headers.link, url)
+      const next = nextQuery(reply.headers.link, url)?.slice(1)
       return {
         names: names.filter((name): name is string => typeof name === 'string'),
         ...(next !== undefined && { next })
@@ -96,8 +124,12 @@ export function openDirect(options: {
     })
 
   return {
+    server,
+    uploads: createUploads(mirror, ask),
     manifest: upstream.manifest,
     blob: upstream.blob,
+    referrers: upstream.referrers,
+    allTags: async (repository, signal) => [...(await upstream.tags(repository, signal))].sort(),
     catalogue: (of, query, signal) => list(of, '_catalog', 'repositories', query, signal),
     tags: (repository, query, signal) => list(repository, 'tags/list', 'tags', query, signal),
     digest: (repository, tag, signal) =>
@@ -116,11 +148,4 @@ export function openDirect(options: {
       }),
     stop: () => wire.close()
   }
-}
-
-/** The query of a link to the next page; where else it may lead is of no interest. */
-function nextQuery(link: string | readonly string[] | undefined, home: URL): string | undefined {
-  const target = /<([^>]*)>\s*;[^,]*\brel="?next"?/i.exec(String(link ?? ''))?.[1]
-  if (target === undefined || !URL.canParse(target, home.href)) return undefined
-  return new URL(target, home).search.slice(1)
 }

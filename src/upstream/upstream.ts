@@ -104,6 +104,8 @@ export function createUpstream(options: {
   mirrors: readonly Mirror[]
   isPrivate: Upstream['isPrivate']
   wire: Wire
+  /** What readers of a blob are told of a failure: what clients are, unless given. */
+  refusal?: (error: unknown) => unknown
   /** What {@link Upstream.check} asks for without an image. */
   probe: Checked
 }): Upstream {
@@ -230,6 +232,7 @@ export function createUpstream(options: {
         digest,
         size,
         what: `${domain}/${repository}`,
+        ...(options.refusal && { refusal: options.refusal }),
         onWrong: (mirror) => noteWrong(mirror, digest)
       })
     },

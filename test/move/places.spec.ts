@@ -29,6 +29,8 @@ describe('places of images', () => {
       [`oci:app:sha256:${HEX}`, 'app', `sha256:${HEX}`]
     ] as const)
       assert.deepEqual(parsePlace(text), { kind: 'oci', path, image: name }, text)
+    for (const root of ['ipfs/bafy', '/ipfs/bafy', 'ipfs://bafy', 'dweb:/ipfs/bafy'])
+      assert.deepEqual(parsePlace(`${root}/app:1`), { kind: 'gateway', image: image('ipfs/bafy/app', '1') })
     assert.deepEqual(parsePlace('archive:a.tar:app:1'), { kind: 'archive', path: 'a.tar', image: 'app:1' })
   })
 
@@ -37,6 +39,9 @@ describe('places of images', () => {
       ['docker://alpine', 'https://registry-1.docker.io/', 'library/alpine:latest'],
       ['docker://docker.io/team/app:1', 'https://registry-1.docker.io/', 'team/app:1'],
       ['registry:quay.io/team/app:1', 'https://quay.io/', 'team/app:1'],
+      ['registry:alpine:1', 'https://registry-1.docker.io/', 'library/alpine:1'],
+      ['localhost:5000/app:1', 'http://localhost:5000/', 'app:1'],
+      ['registry.example:5000/team/app', 'https://registry.example:5000/', 'team/app:latest'],
       ['docker://127.0.0.1:5000/app', 'http://127.0.0.1:5000/', 'app:latest'],
       ['http://registry.example:5000/app', 'http://registry.example:5000/', 'app:latest']
     ] as const) {

@@ -7,12 +7,12 @@ import { oneRepository, wholeRoot, writeCarFile } from '../../src/move/car-expor
 import { createCarStore } from '../../src/move/car-store.ts'
 import { copyImage } from '../../src/move/copy.ts'
 import { nothingMoved } from '../../src/move/deliver.ts'
-import { createHttp } from '../../src/move/http.ts'
 import { createLayoutStore } from '../../src/move/layout.ts'
 import { createRegistryStore } from '../../src/move/registry.ts'
 import { createShared } from '../../src/move/shared.ts'
 import type { ImageSource, ImageStore, Reporter } from '../../src/move/types.ts'
 import type { Digest } from '../../src/oci/digest.ts'
+import { openDirect } from '../../src/upstream/direct.ts'
 import {
   descriptor,
   digestOf,
@@ -41,10 +41,19 @@ describe('stores of images', () => {
   const temp = tempFolder()
   const opened: (() => unknown)[] = []
 
+  const direct = () => {
+    const registry = openDirect({
+      url: `http://${server.host}`,
+      auth: undefined,
+      timeoutMs: 10_000,
+      proxies: { http: '', https: '', none: '' }
+    })
+    opened.push(() => registry.stop())
+    return registry
+  }
   const gateway = (repository: string): ImageStore => {
-    const http = createHttp({ url: new URL(`http://${server.host}`), name: server.host }, 10_000)
-    opened.push(() => http.close())
-    return createRegistryStore({ http, repository, name: repository })
+    const registry = direct()
+    return createRegistryStore({ registry, repository, name: repository })
   }
   const copy = async (from: ImageSource, to: ImageStore, reference = '1', tag: string | undefined = '1') => {
     const moved = nothingMoved()
@@ -184,12 +193,10 @@ describe('stores of images', () => {
   })
 
   describe('a CAR', () => {
-    const http = () => createHttp({ url: new URL(`http://${server.host}`), name: server.host }, 10_000)
-
     it('holds a repository with its tags and referrers; a second one is the same, and goes on with a part', async () => {
       const domain = await server.registry.history.resolve('example.com')
       const file = join(temp.path, 'app.car')
-      const exported = await oneRepository(http(), domain.root, REPOSITORY, signal)
+      const exported = await oneRepository(direct().server, domain.root, REPOSITORY, signal)
       const first = await writeCarFile(file, exported, () => undefined, signal)
       assert.equal(first.resumed, 0)
       const bytes = await readFile(file)
@@ -197,7 +204,7 @@ describe('stores of images', () => {
       await writeFile(`${twice}.part`, bytes.subarray(0, bytes.length - 30))
       const second = await writeCarFile(
         twice,
-        await oneRepository(http(), domain.root, REPOSITORY, signal),
+        await oneRepository(direct().server, domain.root, REPOSITORY, signal),
         () => undefined,
         signal
       )
@@ -220,7 +227,7 @@ describe('stores of images', () => {
     it('of a whole domain has the very root', async () => {
       const { root } = await server.registry.history.resolve('example.com')
       const file = join(temp.path, 'all.car')
-      const written = await writeCarFile(file, wholeRoot(http(), root), () => undefined, signal)
+      const written = await writeCarFile(file, wholeRoot(direct().server, root), () => undefined, signal)
       assert.equal(written.root.toString(), root.toString())
     })
 
@@ -243,7 +250,7 @@ describe('stores of images', () => {
       }
       const away = CID.parse('bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi')
       await assert.rejects(
-        writeCarFile(join(temp.path, 'away.car'), wholeRoot(http(), away), () => undefined, signal),
+        writeCarFile(join(temp.path, 'away.car'), wholeRoot(direct().server, away), () => undefined, signal),
         /is not here/
       )
       assert.equal(
