@@ -1,4 +1,5 @@
 import type { Moved, Reporter } from '../move/index.ts'
+import { createScreen, cut, type Paint, printable } from './screen.ts'
 import { formatBytes, progressText } from './terminal.ts'
 
 /** How often the bars are drawn anew, in milliseconds. */
@@ -22,14 +23,19 @@ export function createBars(
   stream: NodeJS.WriteStream,
   quiet: boolean
 ): { readonly reporter: Reporter; clear(): void } {
-  const shown = stream.isTTY && !quiet
+  const screen = createScreen(stream)
+  const shown = screen.columns !== undefined && !quiet
   const bars = new Set<Bar>()
   const start = Date.now()
-  let lines: string[] = []
+  let lines: { readonly text: string; readonly as?: Paint }[] = []
   let drawn = 0
   let all = { done: 0, total: 0 }
 
-  const width = () => (stream.columns || 80) - 1
+  /** A line that takes one row of the screen. */
+  const row = (text: string, as?: Paint): string => {
+    const short = cut(printable(text), (screen.columns ?? 0) - 1)
+    return `${as === undefined ? short : screen.paint(short, as)}\n`
+  }
   function erase(): string {
     const up = drawn === 0 ? '' : `\u001b[${drawn}A`
     drawn = 0
@@ -48,8 +54,8 @@ export function createBars(
     if (bars.size > ROWS) rows.push(`… and ${bars.size - ROWS} more`)
     if (all.total > 0)
       rows.push(progressText({ what: 'in all      ', ...all, unit: 'bytes' }, seconds(start)))
-    const text = [...lines, ...rows].map((line) => `${line.slice(0, width())}\n`).join('')
-    stream.write(erase() + text)
+    const above = lines.map(({ text, as }) => row(text, as))
+    stream.write([erase(), ...above, ...rows.map((text) => row(text))].join(''))
     lines = []
     drawn = rows.length
   }
@@ -59,7 +65,7 @@ export function createBars(
   return {
     reporter: {
       note(text) {
-        lines.push(text)
+        lines.push({ text })
       },
       blob(name, total) {
         const bar: Bar = { name, total, start: Date.now(), done: 0 }
@@ -74,7 +80,9 @@ export function createBars(
             bars.delete(bar)
             if (skipped) all = { ...all, total: all.total - (total ?? 0) }
             const size = formatBytes(total ?? bar.done)
-            lines.push(`${name}  ${skipped ? `already there (${size})` : size}`)
+            lines.push(
+              skipped ? { text: `${name}  already there (${size})`, as: 'dim' } : { text: `${name}  ${size}` }
+            )
           }
         }
       }

@@ -10,7 +10,7 @@ export interface ShellTable {
 const quoted = (text: string): string => `'${text}'`
 const flagsOf = (options: readonly ShellOption[]): string => options.flatMap(({ flags }) => flags).join(' ')
 const namesFor = ({ argument }: ShellCommand): string =>
-  ['domain', 'repository', 'image'].includes(argument) ? argument : ''
+  ['domain', 'repository', 'image', 'engine'].includes(argument) ? argument : ''
 
 /**
  * For bash, without the bash-completion package. It splits words at colons, which names of images have: so the word is

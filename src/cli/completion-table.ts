@@ -11,7 +11,7 @@ export interface ShellOption {
 }
 
 /** What an argument is the name of. */
-export type ArgumentKind = 'domain' | 'repository' | 'image' | 'shell' | 'file'
+export type ArgumentKind = 'domain' | 'repository' | 'image' | 'engine' | 'shell' | 'file'
 
 /** A command as shells are told of it. */
 export interface ShellCommand {
@@ -76,7 +76,12 @@ function choicesOf({ form }: Setting): string[] {
   return /^[a-z]+(?:\|[a-z]+)+$/.test(form) ? form.split('|') : []
 }
 
-function kindOf({ arguments: text }: Command): ArgumentKind {
+/** Commands whose arguments don't say what they are. */
+const KINDS: Readonly<Record<string, ArgumentKind>> = { push: 'engine', copy: 'image', import: 'file' }
+
+function kindOf({ name, arguments: text }: Command): ArgumentKind {
+  const kind = KINDS[name]
+  if (kind !== undefined) return kind
   if (text.includes('shell')) return 'shell'
   if (/image/.test(text)) return 'image'
   if (/glob|repository|name|before/.test(text)) return 'repository'

@@ -1,13 +1,14 @@
-import { ConfigError } from '../config.ts'
+import { type Config, ConfigError } from '../config.ts'
 import type { Call, Command } from './command.ts'
 import { bashScript, fishScript, zshScript } from './completion-scripts.ts'
 import { SHELLS, shellCommands, shellSettings } from './completion-table.ts'
 import { connectControl, controlPath } from './control.ts'
+import { openEngine } from './stores.ts'
 
 /** How long a shell waits for names, in milliseconds: somebody has pressed a key. */
 const PATIENCE_MS = 5000
 
-const KINDS = ['domain', 'repository', 'image'] as const
+const KINDS = ['domain', 'repository', 'image', 'engine'] as const
 
 const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript }
 
@@ -26,7 +27,8 @@ export function completionOf(commands: () => readonly Command[]): Command {
     options: [
       {
         flags: '--names <kind>',
-        about: 'instead: names of the running gateway that begin with the argument; scripts ask for them',
+        about:
+          'instead: names of the running gateway, or the Docker engine, that begin with the argument; scripts ask for them',
         choices: KINDS
       }
     ],
@@ -34,7 +36,7 @@ export function completionOf(commands: () => readonly Command[]): Command {
       if (names !== undefined) {
         const kind = KINDS.find((one) => one === names)
         if (kind === undefined) throw new ConfigError(`--names is one of ${KINDS.join(', ')}`)
-        for (const name of await namesAt(config.data, word, kind)) print(name)
+        for (const name of await namesAt(config, word, kind)) print(name)
         return
       }
       const shell = SHELLS.find((one) => one === word)
@@ -47,15 +49,20 @@ export function completionOf(commands: () => readonly Command[]): Command {
   }
 }
 
-/** Names out of the gateway that runs; nothing where none does, or it takes too long. */
+/** Names out of the gateway that runs, or the engine; nothing where none does, or it takes too long. */
 async function namesAt(
-  data: string,
+  config: Config,
   prefix: string,
   kind: (typeof KINDS)[number]
 ): Promise<readonly string[]> {
   const call: Call = { signal: AbortSignal.timeout(PATIENCE_MS), progress: () => undefined }
   try {
-    const running = await connectControl(controlPath(data))
+    if (kind === 'engine') {
+      const engine = await openEngine(config, 'docker')
+      const names = await engine.names(call.signal).finally(() => engine.close())
+      return names.filter((name) => name.startsWith(prefix)).sort()
+    }
+    const running = await connectControl(controlPath(config.data))
     return (await running?.complete({ prefix, kind }, call)) ?? []
   } catch {
     return [] // a shell has nowhere to show why

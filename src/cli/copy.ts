@@ -11,7 +11,8 @@ import {
   type Target
 } from '../move/index.ts'
 import type { Command } from './command.ts'
-import { inGateway, MOVE_OPTIONS, type OpenStores, runMove, usage } from './moving.ts'
+import { inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
+import type { OpenStores } from './stores.ts'
 
 /** `seaway copy SOURCE TARGET` */
 export const copy: Command = {

@@ -5,7 +5,7 @@ import { DEFAULT_DOMAIN, displayName, looksLikeDomain, parseRepository } from '.
 import { createBars } from './bars.ts'
 import type { Call, Command, Operations } from './command.ts'
 import { runMove, usage, withGateway } from './moving.ts'
-import { formatBytes } from './terminal.ts'
+import { formatBytes, formatJson } from './terminal.ts'
 
 /** `seaway export NAME FILE` */
 export const exportCommand: Command = {
@@ -80,7 +80,7 @@ export const exportCommand: Command = {
           bytes,
           resumed
         }
-        if (options.json === true) context.print(JSON.stringify(report))
+        if (options.json === true) context.print(formatJson(report))
         else if (place.path !== '-') {
           const again = resumed === 0 ? '' : `, ${formatBytes(resumed)} of it were there already`
           context.print(

@@ -101,6 +101,33 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
       ]
     ]
   },
+  'push, pull, copy, import, export (oci:)': {
+    fields: [
+      ['version', 'number', '1'],
+      [
+        'images',
+        'list',
+        '{image, to, digest}: what was moved, where it is now, and the digest of its manifest there'
+      ],
+      [
+        'moved',
+        'object',
+        '{blobs, skipped, bytes, skippedBytes}: what went over, and what the other side had already'
+      ],
+      ['roots', 'object', "the root of each of the gateway's domains that something went into, by domain"]
+    ]
+  },
+  'export (CAR)': {
+    fields: [
+      ['version', 'number', '1'],
+      ['name', 'text', 'what was exported, as it was asked for'],
+      ['file', 'text', 'where it is'],
+      ['root', 'CID', 'of the CAR'],
+      ['blocks', 'number', 'in the CAR'],
+      ['bytes', 'bytes', 'of the CAR'],
+      ['resumed', 'bytes', 'that an earlier command had written already']
+    ]
+  },
   root: {
     fields: [
       ['domain', 'text', ''],

@@ -1,13 +1,8 @@
 import { join } from 'node:path'
-import { type Config, ConfigError } from '../config.ts'
-import type { CarStore } from '../move/car-store.ts'
+import { ConfigError } from '../config.ts'
 import {
-  createEngine,
   createLayerMemory,
-  createLayoutStore,
-  createRegistryStore,
   type Destination,
-  type ImageStore,
   type Manner,
   MoveError,
   type MoveReport,
@@ -15,17 +10,16 @@ import {
   type Place,
   parseCompression,
   parsePlatform,
-  type Reporter,
-  type Stores,
   type Target
 } from '../move/index.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, parseRepository } from '../oci/reference.ts'
-import type { DirectRegistry, Server } from '../upstream/direct.ts'
+import type { Server } from '../upstream/direct.ts'
 import { parseRegistry } from '../upstream/registry-name.ts'
 import { createBars, movedText } from './bars.ts'
 import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
-import { loginFile } from './logins.ts'
+import { type Address, connections, type OpenStores, openStores, patience } from './stores.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 type Options = Parameters<Command['run']>[2]
 
@@ -40,16 +34,6 @@ export const MOVE_OPTIONS: readonly CommandOption[] = [
   },
   { flags: '--referrers', about: 'signatures and whatever else refers to an image come along' }
 ]
-
-/** How much longer a gateway is waited for than it waits for others itself. */
-const PATIENCE = 1.5
-
-/** Where a gateway is reached. */
-interface Address {
-  readonly url: string
-  readonly socketPath?: string
-  readonly name?: string
-}
 
 /**
  * Moves what `plan` says, shows how that goes, and prints what came of it. The gateway is reached where a place needs
@@ -106,7 +90,7 @@ export async function withGateway(
   await atGateway(context, undefined, async (address, call, operations) => {
     const { openServer } = await connections()
     const { pullTimeout, proxies } = context.config
-    const gateway = openServer({ ...address, timeoutMs: pullTimeout * PATIENCE, proxies })
+    const gateway = openServer({ ...address, timeoutMs: patience(pullTimeout), proxies })
     try {
       if (operations !== undefined) await work(gateway, operations, call)
     } finally {
@@ -114,9 +98,6 @@ export async function withGateway(
     }
   })
 }
-
-/** Loaded only where something is moved: they take a good part of a start. */
-const connections = () => import('../upstream/direct.ts')
 
 async function atGateway(
   { alone, reach }: CommandContext,
@@ -157,92 +138,6 @@ function gatewayAt(text: string): Address {
   return { url: named.url }
 }
 
-/** Stores that are open, and what closes them. */
-export interface OpenStores extends Stores {
-  gateway(repository: string): ImageStore
-  /** A repository of a registry. */
-  registry(place: Extract<Place, { kind: 'registry' }>, repository: string): ImageStore
-  layout(folder: string): ImageStore
-  /** Repositories of the gateway that a destination was made for. */
-  readonly pushedTo: Set<string>
-  close(): Promise<void>
-}
-
-async function openStores(
-  config: Config,
-  address: Address | undefined,
-  report: Reporter
-): Promise<OpenStores> {
-  const { openDirect, openServer } = await connections()
-  const options = { timeoutMs: config.pullTimeout * PATIENCE, proxies: config.proxies }
-  const auth = loginFile(config)
-  const open = new Map<string, DirectRegistry>()
-  const engines = new Map<string, Server>()
-  const repositories = new Map<string, ImageStore>()
-  const once = (key: string, make: () => ImageStore): ImageStore => {
-    const store = repositories.get(key) ?? make()
-    repositories.set(key, store)
-    return store
-  }
-  const at = (to: Address, repository: string): ImageStore =>
-    once(`${to.url} ${repository}`, () => {
-      const registry = open.get(to.url) ?? openDirect({ ...options, ...to, auth })
-      open.set(to.url, registry)
-      const name = to.socketPath === undefined ? `${registry.server.name}/${repository}` : repository
-      return createRegistryStore({ registry, repository, name })
-    })
-  // loaded late because trees take most of a start, and only CARs need them
-  let opened: Promise<CarStore> | undefined
-  const cars = () =>
-    (opened ??= import('../move/car-store.ts').then(({ createCarStore }) => createCarStore(report)))
-  const stores: OpenStores = {
-    pushedTo: new Set(),
-    gateway(repository) {
-      if (address === undefined) throw new Error('no gateway was reached')
-      return at(address, repository)
-    },
-    registry: ({ url }, repository) => at({ url: url.origin }, repository),
-    layout: (folder) => once(`oci:${folder}`, () => createLayoutStore(folder)),
-    engine(kind) {
-      const host = kind === 'docker' ? config.dockerHost : config.podmanHost
-      const server = engines.get(kind) ?? openServer({ ...options, ...engineAt(kind, host) })
-      engines.set(kind, server)
-      return createEngine(server, kind)
-    },
-    async store(place, signal) {
-      if (place.kind === 'gateway') return stores.gateway(place.image.repository)
-      if (place.kind === 'registry') return stores.registry(place, place.image.repository)
-      if (place.kind === 'oci') return stores.layout(place.path)
-      return (await cars()).source(place, signal)
-    },
-    namesIn: async (place, signal) => (await cars()).images(place, signal),
-    async close() {
-      if (opened !== undefined) await (await opened).close()
-      for (const registry of open.values()) registry.stop()
-      for (const { wire } of engines.values()) wire.close()
-    }
-  }
-  return stores
-}
-
-function engineAt(kind: 'docker' | 'podman', host: string): Address {
-  const name = kind === 'docker' ? 'the Docker engine' : 'podman'
-  const match = /^unix:\/\/(\/.*)$/.exec(host)
-  if (match !== null) {
-    const hint =
-      kind === 'docker' ? 'SEAWAY_DOCKER_HOST' : "SEAWAY_PODMAN_HOST; 'podman system service' listens there"
-    return {
-      url: 'http://engine',
-      socketPath: match[1],
-      name: `${name} at ${match[1]} (${hint})`
-    }
-  }
-  const url = host.replace(/^tcp:/, 'http:')
-  if (!/^https?:/.test(url) || !URL.canParse(url))
-    throw new MoveError(`${name} is at '${host}', but only unix:///PATH and tcp://HOST:PORT can be reached`)
-  return { url, name: `${name} at ${host}` }
-}
-
 /** Where an image of the gateway goes. */
 export function inGateway(
   stores: OpenStores,
@@ -276,18 +171,19 @@ async function rootsOf(
 }
 
 function show(
-  { print }: CommandContext,
+  { print, screen }: CommandContext,
   options: Options,
   report: MoveReport,
   roots: Readonly<Record<string, string>>
 ): void {
   if (options.json === true) {
-    print(JSON.stringify({ version: 1, ...report, roots }))
+    print(formatJson({ version: 1, ...report, roots }))
     return
   }
   // stdout may be the archive
   if (report.images.some(({ to }) => to === 'archive:-')) return
-  for (const { image, to, digest } of report.images) print(`${image} → ${to}  ${digest}`)
+  const rows = report.images.map(({ image, to, digest }) => [image, to, digest])
+  for (const line of formatTable(['IMAGE', 'TO', 'DIGEST'], rows, [], screen)) print(line)
   print(movedText(report.moved))
   for (const [domain, root] of Object.entries(roots))
     print(`${domain === DEFAULT_DOMAIN ? 'the default domain' : domain} is now at root ${root}`)

@@ -26,7 +26,11 @@ export const push: Command = {
   options: [
     { flags: '--to <domain>', about: 'the domain that images go to, in place of the one in their names' },
     { flags: '--name <name>', about: 'what a single image is called there' },
-    { flags: '--from <engine>', about: 'where names without a scheme are: docker or podman; default docker' },
+    {
+      flags: '--from <engine>',
+      choices: ['docker', 'podman'],
+      about: 'where names without a scheme are: docker or podman; default docker'
+    },
     ...MOVE_OPTIONS
   ],
   async run(context, images, options) {

@@ -24,6 +24,8 @@ export interface Engine {
   readonly kind: 'docker' | 'podman'
   /** What it runs. */
   platform(signal: AbortSignal): Promise<Platform>
+  /** The names of all its images. */
+  names(signal: AbortSignal): Promise<readonly string[]>
   /** @throws {MoveError} for an image that it hasn't got */
   image(name: string, signal: AbortSignal): Promise<EngineImage>
   /** Whether it has an image by its id. */
@@ -93,6 +95,10 @@ export function createEngine({ url, name, wire }: Server, kind: Engine['kind']):
       if (status !== 200 || value.Os === undefined || value.Arch === undefined)
         throw new MoveError(`${name} does not say what it runs: is this an engine's socket?`)
       return { os: value.Os, architecture: value.Arch }
+    },
+    async names(signal) {
+      const { value } = await json<{ RepoTags?: string[] | null }[]>('/images/json', signal)
+      return value.flatMap(({ RepoTags }) => RepoTags ?? []).filter((one) => !one.startsWith('<none>'))
     },
     async image(image, signal) {
       const { status, value } = await json<{

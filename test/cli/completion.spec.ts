@@ -28,8 +28,10 @@ describe('completion', () => {
 
   it('completes what the arguments name', () => {
     const kinds = Object.fromEntries(commands.map(({ name, argument }) => [name, argument]))
-    for (const name of ['rm', 'inspect']) assert.equal(kinds[name], 'image', name)
-    for (const name of ['tags', 'usage']) assert.equal(kinds[name], 'repository', name)
+    assert.equal(kinds['push'], 'engine')
+    assert.equal(kinds['import'], 'file')
+    for (const name of ['rm', 'inspect', 'pull', 'copy']) assert.equal(kinds[name], 'image', name)
+    for (const name of ['tags', 'usage', 'export']) assert.equal(kinds[name], 'repository', name)
     for (const name of ['publish', 'history', 'sync', 'root']) assert.equal(kinds[name], 'domain', name)
   })
 
