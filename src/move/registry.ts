@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Digest } from '../oci/digest.ts'
+import { readManifest } from '../oci/manifest.ts'
 import type { DirectRegistry } from '../upstream/direct.ts'
 import type { Upload } from '../upstream/uploads.ts'
 import { asMoveError } from './refusal.ts'
@@ -57,6 +58,7 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
     tags: (signal) => say(registry.allTags(repository, signal)),
     async manifest(reference, signal) {
       const { digest, mediaType, bytes } = await say(registry.manifest(repository, reference, signal))
+      for (const blob of readManifest(bytes, mediaType).blobs) had.set(blob.digest, repository)
       return { digest, mediaType, bytes }
     },
 

@@ -44,7 +44,7 @@ export interface Uploads {
     range: { readonly at: number; readonly end: number } | undefined,
     signal: AbortSignal
   ): Promise<Upload>
-  /** How much has arrived, in bytes; `undefined` for an upload that it knows no more. */
+  /** How much has arrived, in bytes; `undefined` for an upload that it knows no more, or won't go on with. */
   arrived(
     upload: Upload,
     signal: AbortSignal
@@ -135,6 +135,8 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
           return { upload, at }
         })
       } catch (error) {
+        // docker-registry refuses one that broke off: what has arrived isn't what its Location says
+        if (error instanceof UpstreamError && error.fault === 'wrong') return undefined
         return unknown(error)
       }
     },
