@@ -12,11 +12,14 @@ import { formatAge, formatBytes, formatJson, shortDigest } from './terminal.ts'
 /** How much of what made a layer is shown. */
 const STEP = 60
 
+/** How many referrers are shown. */
+const REFERRERS = 20
+
 /** `seaway inspect IMAGE` */
 export const inspect: Command = {
   name: 'inspect',
   arguments: '<image>',
-  summary: 'shows an image: platforms, config, layers with their CIDs, and who has it',
+  summary: 'shows an image: platforms, config, layers with their CIDs, what refers to it, and who has it',
   examples: [
     ['seaway inspect example.com/app:1', 'as a pull would find it'],
     ['seaway inspect --in example.com app', 'what the domain publishes; latest if no tag is said'],
@@ -93,6 +96,10 @@ function show(context: CommandContext, image: string, found: Inspection, full: b
       'provider',
       `${address} (${from}${connected === undefined ? '' : connected ? ', connected' : ', not connected'})`
     )
+  for (const { digest, artifactType, mediaType } of found.referrers?.slice(0, REFERRERS) ?? [])
+    field('referrer', `${full ? digest : shortDigest(digest)}  ${artifactType ?? mediaType}`)
+  const more = (found.referrers?.length ?? 0) - REFERRERS
+  if (more > 0) field('referrer', `… and ${more} more (--json)`)
   for (const [key, value] of Object.entries(found.annotations)) field('annotation', `${key}=${value}`)
   for (const platform of found.platforms) showPlatform(context, platform, { whole: found.digest, full })
 }

@@ -68,6 +68,11 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
         '{platform, digest, cid?, here?, config?, about?, layers, size, problem?}; config and layers are {digest, mediaType, size, cid?, here?, step?}; `here`: in this store; `about`: {created?, author?, platform?, user?, env, entrypoint, cmd, workingDir?, ports, volumes, labels, steps}'
       ],
       [
+        'referrers?',
+        'list',
+        '{mediaType, digest, size, artifactType?, annotations?}: signatures, SBOMs; missing where the source could not say'
+      ],
+      [
         'providers',
         'list',
         '{address, from, connected?}: multiaddrs or URLs, and who says so: `record`, `setting`, `registry`'

@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Descriptor } from '../oci/manifest.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { ManifestContent } from './pull.ts'
+import type { Referrer } from './referrers.ts'
 
 /** Images that can be looked at, wherever they are: a conformance test runs every kind of it. */
 export interface ImageSource {
@@ -35,6 +36,8 @@ export interface ImageRepository {
   config(descriptor: Descriptor, signal: AbortSignal): Promise<Uint8Array>
   /** Where content is. */
   whereabouts(digest: Digest, size: number, signal: AbortSignal): Promise<ContentPlace>
+  /** What refers to a manifest: signatures, SBOMs. */
+  referrers(digest: Digest, signal: AbortSignal): Promise<readonly Referrer[]>
   /** Who is said to have it. */
   providers(signal: AbortSignal): Promise<readonly Provider[]>
 }

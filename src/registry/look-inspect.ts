@@ -5,6 +5,7 @@ import { type Descriptor, parseJson } from '../oci/manifest.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { ContentPlace, ImageRepository, ImageSource, Provider } from './image-source.ts'
 import { type PlatformEntry, readImage } from './look-image.ts'
+import type { Referrer } from './referrers.ts'
 
 /** What is looked at. */
 export interface InspectQuery {
@@ -58,6 +59,8 @@ export interface Inspection {
   readonly subject?: Digest
   readonly annotations: Readonly<Record<string, string>>
   readonly platforms: readonly InspectedPlatform[]
+  /** What refers to its manifest: signatures, SBOMs; not there where the source couldn't say. */
+  readonly referrers?: readonly Referrer[]
   readonly providers: readonly Provider[]
   /** The manifest, byte for byte, in base64. */
   readonly manifest: string
@@ -92,6 +95,9 @@ export async function inspectImage(
   }
   const shown: InspectedPlatform[] = []
   for (const entry of chosen) shown.push(await inspected(repository, entry, signal))
+  // who looks at an image doesn't go without for that
+  const referrers = await repository.referrers(content.digest, signal).catch(() => undefined)
+  signal.throwIfAborted()
   const { cid } = await repository.whereabouts(content.digest, content.bytes.length, signal)
   return {
     source: repository.what,
@@ -107,6 +113,7 @@ export async function inspectImage(
     ...(manifest.subject && { subject: manifest.subject.digest }),
     annotations: manifest.annotations ?? {},
     platforms: shown,
+    ...(referrers !== undefined && { referrers }),
     providers: await repository.providers(signal),
     manifest: Buffer.from(content.bytes).toString('base64')
   }

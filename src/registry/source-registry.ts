@@ -5,6 +5,7 @@ import { LEAF_SIZE, rawCid } from '../store/dag.ts'
 import { type DirectRegistry, type ListPage, openDirect, pageQuery } from '../upstream/direct.ts'
 import { UpstreamError } from '../upstream/index.ts'
 import { type ImageRepository, type ImageSource, MAX_CONFIG } from './image-source.ts'
+import type { Referrer } from './referrers.ts'
 import type { SourceName } from './source-name.ts'
 
 /** How many names are asked for at a time. */
@@ -93,6 +94,16 @@ function repositoryOf(
       size <= LEAF_SIZE && digest.startsWith('sha256:')
         ? { cid: rawCid(Buffer.from(splitDigest(digest).hex, 'hex')).toString() }
         : {},
+    referrers: async (digest, signal) =>
+      (await say(registry.referrers(repository, digest, signal), 'MANIFEST_UNKNOWN')).slice(0, NAMES).map(
+        ({ mediaType, digest: own, size, artifactType, annotations }): Referrer => ({
+          mediaType,
+          digest: own,
+          size,
+          ...(artifactType && { artifactType }),
+          ...(annotations && { annotations })
+        })
+      ),
     providers: async () => [{ address: url, from: 'registry' }]
   }
 }

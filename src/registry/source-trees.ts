@@ -20,7 +20,7 @@ export interface TreeSourcesOptions {
   readonly store: Pick<Store, 'peek'>
   readonly discovery: Pick<Discovery, 'resolve' | 'resolveKey'>
   readonly places: Pick<Places, 'of'>
-  readonly lists: Pick<Lists, 'catalogue' | 'repositories'>
+  readonly lists: Pick<Lists, 'catalogue' | 'repositories' | 'referrers'>
   readonly pull: Pick<Pull, 'repository' | 'content' | 'blob'>
   readonly history: Pick<History, 'resolve'>
   /** Multiaddrs of peers that are asked for roots named by CID. */
@@ -102,6 +102,10 @@ export function createTreeSources(options: TreeSourcesOptions): TreeSources {
         const link = await view.blob(digest, signal)
         const here = (await store.peek.blob(digest)) !== undefined
         return { ...(link && { cid: link.cid.toString() }), here }
+      },
+      async referrers(digest, signal) {
+        const page = { after: '', limit: NAMES }
+        return (await lists.referrers(name, digest, undefined, page, signal)).items
       },
       providers: (signal) => providersOf(name, place, signal)
     }

@@ -9,7 +9,14 @@ import type { ImageSummary } from '../../src/registry/look-summary.ts'
 import { parseImage, parseSource, type SourceName } from '../../src/registry/source-name.ts'
 import { openRegistrySource, type RegistrySource } from '../../src/registry/source-registry.ts'
 import { labelledImage, twoPlatforms } from '../support/labelled-images.ts'
-import { manifest, OCI_CONFIG, type OciClient, ociClient } from '../support/oci-client.ts'
+import {
+  descriptor,
+  type Made,
+  manifest,
+  OCI_CONFIG,
+  type OciClient,
+  ociClient
+} from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 import { startUpstreamRegistry } from '../support/upstream-registry.ts'
 
@@ -22,6 +29,7 @@ describe('looking at images', function () {
   let client: OciClient
   let root: string
   let first: string
+  let signature: Made
   const { signal } = new AbortController()
   const opened: RegistrySource[] = []
   const far = createLooking(async (source) => {
@@ -49,11 +57,15 @@ describe('looking at images', function () {
       labels: { team: 'web' },
       layers: [Buffer.alloc(2_000_000, 'x')]
     })
-    await twoPlatforms(client, 'ships.example/multi', '1', {
+    const multi = await twoPlatforms(client, 'ships.example/multi', '1', {
       created: '2026-06-01T00:00:00Z',
       labels: { team: 'core', stage: '' },
       env: ['PATH=/bin']
     })
+    const empty = await client.blob('ships.example/multi', '{}', 'application/vnd.oci.empty.v1+json')
+    const about = { config: empty, layers: [empty], subject: descriptor(multi) }
+    signature = manifest({ artifactType: 'application/x.signature', ...about })
+    await client.put('ships.example/multi', signature)
     await client.put('ships.example/deep/web', await artifact(client), 'sbom')
     root = await publisher.publish('ships.example')
     await publisher.registry.history.note(
@@ -200,6 +212,10 @@ describe('looking at images', function () {
             ['linux/amd64', 2],
             ['linux/arm64', 2]
           ]
+        )
+        assert.deepEqual(
+          found.referrers?.map(({ digest, artifactType }) => [digest, artifactType]),
+          [[signature.digest, 'application/x.signature']]
         )
         const [amd] = found.platforms
         assert.deepEqual([amd?.about?.env, amd?.about?.cmd], [['PATH=/bin'], ['/bin/app']])
