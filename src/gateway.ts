@@ -244,7 +244,7 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
       }))
     if (seed !== undefined) stack.defer(() => seed.stop(SHUTDOWN_GRACE))
     provider.start()
-    await openDoor(rooms, stopping.signal, stack)
+    await openDoor(rooms, stopping.signal, stack, listening)
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))

@@ -2,9 +2,14 @@ import type { Operations } from './cli/index.ts'
 import type { Rooms } from './gateway.ts'
 import { RegistryError } from './oci/errors.ts'
 
-/** What commands can do, over the rooms of a gateway or of a command that works alone. */
-export function operationsOf({ registry, provider }: Rooms): Operations {
+/**
+ * What commands can do, over the rooms of a gateway or of a command that works alone.
+ *
+ * @param host where clients on this machine reach it over plain HTTP, if they do
+ */
+export function operationsOf({ registry, provider }: Rooms, host?: string): Operations {
   return {
+    address: async () => (host === undefined ? {} : { host }),
     async root({ domain: asked }) {
       const { domain, root } = await registry.history.resolve(asked)
       return { domain, root: root.toString() }

@@ -54,6 +54,8 @@ export interface Operations {
   root(args: { domain: string }, call: Call): Promise<{ domain: string; root: string }>
   /** A page of the images of a source, but not of another registry. @throws {RegistryError} as listImages does */
   images(args: { source: SourceName; query: ImagesQuery; after?: Cursor }, call: Call): Promise<ImagesPage>
+  /** Where clients on this machine reach the gateway over plain HTTP, `127.0.0.1:5000`; nothing where they don't. */
+  address(args: Record<string, never>, call: Call): Promise<{ readonly host?: string }>
   /** All that there is to say of an image. @throws {RegistryError} as inspectImage does */
   inspect(args: { source: SourceName; query: InspectQuery }, call: Call): Promise<Inspection>
   /** What is different between two trees. @throws {RegistryError} UNSUPPORTED where one is no tree */

@@ -61,6 +61,7 @@ export async function runMove(
         ...compression,
         platform,
         referrers: options['referrers'] === true,
+        near: target.kind === 'engine' ? await nearHost(address, operations, call) : undefined,
         report: bars.reporter,
         signal: call.signal
       }
@@ -122,6 +123,17 @@ export function usage<T>(read: () => T): T {
       ? new ConfigError(error.message)
       : error
   }
+}
+
+/** Where an engine of this machine reaches the gateway, if it does: it can pull from there by itself. */
+async function nearHost(
+  address: Address | undefined,
+  operations: Operations | undefined,
+  call: Call
+): Promise<string | undefined> {
+  // one of an earlier version doesn't say
+  if (operations !== undefined) return (await operations.address({}, call).catch(() => undefined))?.host
+  return /^http:\/\/(127\.[\d.]+:\d+)$/.exec(address?.url ?? '')?.[1]
 }
 
 function compressionOf(options: Options): Pick<Manner, 'compression' | 'standardCompression'> {

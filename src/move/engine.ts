@@ -2,8 +2,9 @@ import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
 import type { Server } from '../upstream/direct.ts'
 import type { Ask, Reply } from '../upstream/wire.ts'
+import { type OwnPull, PATIENCE, pullByEngine } from './engine-pull.ts'
 import { type Platform, platformText } from './platform.ts'
-import { MoveError } from './types.ts'
+import { MoveError, type Reporter } from './types.ts'
 
 /** An image as an engine has it. */
 export interface EngineImage {
@@ -35,6 +36,12 @@ export interface Engine {
    * where it needs all layers of what it takes in.
    */
   stacks(signal: AbortSignal): Promise<readonly (readonly string[])[]>
+  /** Whether it can pull from a registry that listens on this machine only, and has images by their ids then. */
+  pullsNearby(signal: AbortSignal): Promise<boolean>
+  /** Has it pull an image by itself: it has it by its digest then. @throws as {@link pullByEngine} */
+  pull(image: OwnPull, report: Reporter, signal: AbortSignal): Promise<void>
+  /** Takes a name away, and the image with its last one; what can't be taken away stays. */
+  forget(name: string, signal: AbortSignal): Promise<void>
   /** Gives an image, already here by its id, another name. */
   tag(id: string, name: string, signal: AbortSignal): Promise<void>
   /** The tar of `docker save`. */
@@ -43,9 +50,6 @@ export interface Engine {
   load(tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>
   close(): void
 }
-
-/** How long an engine may take before it sends the first byte of an image, or says that it has taken one in: it writes all of it to its disk first. */
-const PATIENCE = 30 * 60_000
 
 /** What is asked of an engine, by its path. */
 type Question = Omit<Ask, 'url' | 'headers'> & {
@@ -60,7 +64,8 @@ const LOOKS = 8
 const MAX_ANSWER = 16 * 1024 * 1024
 
 /** Makes it over a connection to its socket. */
-export function createEngine({ url, name, wire }: Server, kind: Engine['kind']): Engine {
+export function createEngine(server: Server, kind: Engine['kind']): Engine {
+  const { url, name, wire } = server
   const send = ({ path, headers = {}, ...rest }: Question): Promise<Reply> =>
     wire.send({ ...rest, url: new URL(path, url), headers: { 'user-agent': 'seaway', ...headers } })
 
@@ -83,6 +88,13 @@ export function createEngine({ url, name, wire }: Server, kind: Engine['kind']):
   async function refused(reply: Reply): Promise<MoveError> {
     const text = (await wire.read(reply, 64 * 1024)).toString()
     return new MoveError(`${name}: ${messageIn(text) ?? `it answered ${reply.status}`}`)
+  }
+
+  /** Whether it keeps images by their configs, and layers unpacked: containerd keeps blobs, and wants all that a manifest names. */
+  async function isClassic(signal: AbortSignal): Promise<boolean> {
+    if (kind !== 'docker') return false
+    const info = await json<{ DriverStatus?: [string, string][] }>('/info', signal)
+    return !(info.value.DriverStatus ?? []).some(([, value]) => /containerd/.test(value))
   }
 
   const pathOf = (image: string) => `/images/${image.split('/').map(encodeURIComponent).join('/')}/json`
@@ -124,12 +136,15 @@ export function createEngine({ url, name, wire }: Server, kind: Engine['kind']):
       const { status } = await json(pathOf(id), signal)
       return status === 200
     },
+    pullsNearby: async (signal) => server.socketPath !== undefined && (await isClassic(signal)),
+    pull: (image, report, signal) => pullByEngine(server, image, report, signal),
+    async forget(image, signal) {
+      const path = `${pathOf(image).replace(/\/json$/, '')}?noprune=true`
+      const reply = await send({ method: 'DELETE', path, signal })
+      await wire.read(reply, MAX_ANSWER)
+    },
     async stacks(signal) {
-      if (kind !== 'docker') return []
-      const info = await json<{ DriverStatus?: [string, string][] }>('/info', signal)
-      // containerd keeps blobs, and wants all that a manifest names
-      const containerd = (info.value.DriverStatus ?? []).some(([, value]) => /containerd/.test(value))
-      if (containerd) return []
+      if (!(await isClassic(signal))) return []
       const { value } = await json<{ Id: string }[]>('/images/json?all=1', signal)
       const ids = [...new Set(value.map(({ Id }) => Id))]
       const found: string[][] = []

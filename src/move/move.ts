@@ -46,6 +46,8 @@ export interface Manner {
   readonly standardCompression: Compression
   readonly platform: Platform | undefined
   readonly referrers: boolean
+  /** Where an engine of this machine reaches the gateway: `127.0.0.1:5000`; `undefined` where it doesn't. */
+  readonly near: string | undefined
   readonly report: Reporter
   readonly signal: AbortSignal
 }
@@ -144,6 +146,8 @@ interface Stored {
   readonly name: string
   /** Whether `name` ends in a digest rather than a tag. */
   readonly nameless: boolean
+  /** Its repository, where it is the gateway's. */
+  readonly own?: string
 }
 
 async function storedIn(place: StorePlace, { stores, signal }: Manner): Promise<Stored[]> {
@@ -156,7 +160,8 @@ async function storedIn(place: StorePlace, { stores, signal }: Manner): Promise<
   }
   if (place.kind === 'gateway' || place.kind === 'registry') {
     const nameless = place.image.tag === undefined
-    return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless }]
+    const own = place.kind === 'gateway' ? { own: place.image.repository } : {}
+    return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless, ...own }]
   }
   const references = place.image === undefined ? await source.tags(signal) : [place.image]
   if (references.length === 0) throw new MoveError(`${source.name} has no image with a name; name its digest`)
@@ -196,15 +201,16 @@ async function fromStores(places: readonly Place[], target: StoresTarget, manner
 }
 
 async function intoTar(places: readonly Place[], target: Exclude<Target, StoresTarget>, manner: Manner) {
-  const { platform, report, signal } = manner
+  const { platform, near, report, signal } = manner
   const stored: Stored[] = []
   for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
   if (target.name !== undefined && stored.length > 1)
     throw new MoveError(`${stored.length} images cannot all be called ${target.name}`)
   const requests = stored.map(
-    ({ source, reference, name, nameless }): TarRequest => ({
+    ({ source, reference, name, nameless, own }): TarRequest => ({
       source,
       reference,
+      near: near === undefined || own === undefined ? undefined : `${near}/${own}`,
       name: target.name ?? (nameless ? undefined : name)
     })
   )

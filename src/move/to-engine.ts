@@ -1,9 +1,14 @@
 import type { Digest } from '../oci/digest.ts'
+import { reason } from '../oci/errors.ts'
 import { type Delivered, nothingMoved } from './deliver.ts'
 import type { Engine } from './engine.ts'
+import { shortId } from './engine-pull.ts'
 import type { Platform } from './platform.ts'
 import { planTar, type Runnable, type TarPlan, type TarRequest, writeTar } from './to-tar.ts'
 import { type Moved, MoveError, type Reporter } from './types.ts'
+
+/** How long an engine may take to forget a name, in milliseconds. */
+const FORGET_MS = 10_000
 
 /** Images that go into an engine. */
 export interface EnginePull {
@@ -17,7 +22,8 @@ export interface EnginePull {
 
 /**
  * Pulls images into an engine, which takes all of them or none. Layers that it can build on already aren't read, and
- * an image that it has gets its name only. The engine compares each layer with its diff id, and it is asked at the
+ * an image that it has gets its name only. An engine that has nothing of them, and reaches the gateway, pulls them by
+ * itself, by their digests: that is what it does fastest. The engine compares each layer with its diff id, and it is asked at the
  * end whether it has the images by their ids.
  */
 export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: Delivered[]; moved: Moved }> {
@@ -33,7 +39,7 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
 
   if (lacking.length > 0) {
     const without = layersThere(lacking, await engine.stacks(signal))
-    await load(only(plan, lacking), without)
+    if (without.size > 0 || !(await pulledByItself(lacking))) await load(only(plan, lacking), without)
   }
   const whole = new Set(plan.images.filter(({ id }) => there.has(id)).flatMap(({ layers }) => layers))
   for (const { blob } of new Map([...whole].map((layer) => [layer.blob.digest, layer])).values()) skip(blob)
@@ -58,6 +64,32 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
         throw error
       report.note(`${engine.name} wants all layers after all`)
       await load(part, new Set())
+    }
+  }
+
+  /** Whether the engine could do it by itself. Images get their names once all of them are there. */
+  async function pulledByItself(images: readonly Runnable[]): Promise<boolean> {
+    const nearby = images.every(({ near, name }) => near !== undefined && name !== undefined)
+    if (!nearby || !(await engine.pullsNearby(signal))) return false
+    const told = new Set<string>()
+    const pulled: string[] = []
+    try {
+      for (const { near = '', digest, layers } of images) {
+        const sizes = new Map(layers.map(({ blob }) => [shortId(blob.digest), blob.size]))
+        pulled.push(`${near}@${digest}`)
+        await engine.pull({ repository: near, digest, sizes, told }, counting(report), signal)
+      }
+      for (const { id, name = '' } of images) await engine.tag(id, name, signal)
+      return true
+    } catch (error) {
+      signal.throwIfAborted()
+      // it may be on another machine for all that we know
+      report.note(`${reason(error)}; it is sent the images instead`)
+      return false
+    } finally {
+      // the names by which it pulled them
+      const soon = AbortSignal.timeout(FORGET_MS)
+      await Promise.all(pulled.map((name) => engine.forget(name, soon).catch(() => undefined)))
     }
   }
 

@@ -21,11 +21,14 @@ export interface TarRequest {
   readonly reference: string
   /** Its full name, `example.com/app:1`; none where it is named by digest. */
   readonly name: string | undefined
+  /** Its repository at a registry that an engine on this machine reaches: `127.0.0.1:5000/example.com/app`. */
+  readonly near?: string | undefined
 }
 
 /** An image of one platform as an engine knows it. */
 export interface Runnable {
   readonly name: string | undefined
+  readonly near?: string | undefined
   /** The digest of its config: an engine's name for it. */
   readonly id: Digest
   readonly config: Buffer
@@ -70,14 +73,14 @@ export async function planTar(
     for (const child of children) await add(source, await source.manifest(child.digest, signal))
   }
 
-  for (const { source, reference, name } of requests) {
+  for (const { source, reference, name, near } of requests) {
     const top = await chosen(source, reference, all ? undefined : platform, signal)
     const runnable = await runnableOf(source, top, platform, name, signal).catch((error: unknown) => {
       if (!all) throw error
       return undefined
     })
     if (runnable !== undefined) {
-      images.push(runnable)
+      images.push(near === undefined ? runnable : { ...runnable, near })
       small.set(runnable.id, runnable.config)
     }
     tops.push({ manifest: top, name })

@@ -1,6 +1,7 @@
 import type { Proxies } from '../config-values.ts'
 import { digestOf, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
+import type { Descriptor } from '../oci/manifest.ts'
 import { LEAF_SIZE, rawCid } from '../store/dag.ts'
 import { type DirectRegistry, type ListPage, openDirect, pageQuery } from '../upstream/direct.ts'
 import { UpstreamError } from '../upstream/index.ts'
@@ -94,16 +95,10 @@ function repositoryOf(
       size <= LEAF_SIZE && digest.startsWith('sha256:')
         ? { cid: rawCid(Buffer.from(splitDigest(digest).hex, 'hex')).toString() }
         : {},
-    referrers: async (digest, signal) =>
-      (await say(registry.referrers(repository, digest, signal), 'MANIFEST_UNKNOWN')).slice(0, NAMES).map(
-        ({ mediaType, digest: own, size, artifactType, annotations }): Referrer => ({
-          mediaType,
-          digest: own,
-          size,
-          ...(artifactType && { artifactType }),
-          ...(annotations && { annotations })
-        })
-      ),
+    async referrers(digest, signal) {
+      const all = await say(registry.referrers(repository, digest, signal), 'MANIFEST_UNKNOWN')
+      return all.slice(0, NAMES).map(referrerOf)
+    },
     providers: async () => [{ address: url, from: 'registry' }]
   }
 }
@@ -146,6 +141,11 @@ const named = (registry: DirectRegistry, of: string, after: string, signal: Abor
 
 const tagsOf = (registry: DirectRegistry, repository: string, after: string, signal: AbortSignal) =>
   inOrder(after, (query) => registry.tags(repository, query, signal))
+
+function referrerOf({ mediaType, digest, size, artifactType, annotations }: Descriptor): Referrer {
+  const more = { ...(artifactType && { artifactType }), ...(annotations && { annotations }) }
+  return { mediaType, digest, size, ...more }
+}
 
 type Missing = 'NAME_UNKNOWN' | 'MANIFEST_UNKNOWN' | 'BLOB_UNKNOWN'
 

@@ -24,6 +24,8 @@ export interface ListPage {
 /** A server that somebody names, and how it is asked. */
 export interface Server {
   readonly url: URL
+  /** Not there for one that is reached over the network. */
+  readonly socketPath?: string
   /** How messages call it. */
   readonly name: string
   readonly wire: Wire
@@ -77,7 +79,7 @@ export function openServer(options: ServerOptions): Server {
       : createSocketDispatchers(socketPath, timeoutMs)
   const trusted = new Set([url.hostname])
   const wire = createWire({ dispatchers, timeoutMs, trusted, policy, ...(name !== undefined && { name }) })
-  return { url, name: name ?? url.host, wire }
+  return { url, name: name ?? url.host, wire, ...(socketPath !== undefined && { socketPath }) }
 }
 
 /**
