@@ -94,7 +94,9 @@ export function openDirect(options: ServerOptions & { readonly auth: string | un
   const names = loginNamesOf(url)
   const credential = async (signal: AbortSignal) => credentials?.find(names, signal)
   const mirror = createMirror({ url, wire, tokens: createTokens({ wire, home: url, credential }) })
-  const ask = createAsk([mirror])
+  // our own gateway tries again by itself
+  const tries = server.socketPath === undefined ? undefined : 1
+  const ask = createAsk([mirror], tries)
   const upstream = createUpstream({
     domain: url.host,
     policy: { local: false, published: false, offline: false, ttlMs: 0 },
@@ -102,6 +104,7 @@ export function openDirect(options: ServerOptions & { readonly auth: string | un
     wire,
     isPrivate: async () => true,
     refusal: (error) => error,
+    ...(tries !== undefined && { tries }),
     probe: { repository: 'seaway/check', reference: 'latest', mayLack: true }
   })
 

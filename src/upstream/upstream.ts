@@ -104,13 +104,15 @@ export function createUpstream(options: {
   mirrors: readonly Mirror[]
   isPrivate: Upstream['isPrivate']
   wire: Wire
+  /** How often a server is asked that fails at once; {@link createAsk}'s unless given. */
+  tries?: number
   /** What readers of a blob are told of a failure: what clients are, unless given. */
   refusal?: (error: unknown) => unknown
   /** What {@link Upstream.check} asks for without an image. */
   probe: Checked
 }): Upstream {
   const { domain, policy, mirrors, wire } = options
-  const ask = createAsk(mirrors)
+  const ask = createAsk(mirrors, options.tries)
   const wrong = new Map<string, number>()
 
   const offline = () => {

@@ -82,6 +82,9 @@ describe('moving images', function () {
     assert.equal(report.moved.blobs, SHARED + IMAGES)
     for (const name of names)
       assert.equal(await idOf(name.replace('example.com', `ipfs/${root}`)), ids.get(name))
+    // it pulled them by itself, and keeps no name that only it knows
+    const { stdout } = await engine.docker(['images', '--digests', '--format', '{{.Repository}}'])
+    assert.doesNotMatch(stdout, /127\.0\.0\.1/)
     const again = await seaway(['pull', names[0] as string])
     assert.equal(again.moved.blobs, 0)
     assert.equal(await idOf(names[0] as string), ids.get(names[0] as string))
