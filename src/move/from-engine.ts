@@ -3,9 +3,10 @@ import { type Compression, compressionKey } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
 import { checkPlatform, type Engine, type EngineImage } from './engine.ts'
 import type { KnownLayer, LayerMemory } from './memory.ts'
+import { asPassed, type PassedLayer } from './passed.ts'
 import type { Platform } from './platform.ts'
 import { imageOf } from './tar-images.ts'
-import { asPassed, type PassedLayer, passTar } from './tar-pass.ts'
+import { passTar } from './tar-pass.ts'
 import type { Moved, Reporter } from './types.ts'
 
 /** Images of an engine, and where each goes. */

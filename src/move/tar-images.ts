@@ -1,7 +1,7 @@
 import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import { INDEX_TYPES, OCI_MANIFEST } from '../oci/media-types.ts'
-import type { Passed, PassedLayer } from './tar-pass.ts'
+import type { Passed, PassedLayer } from './passed.ts'
 import { MoveError, type StoredManifest } from './types.ts'
 
 const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'

@@ -4,29 +4,9 @@ import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { type Compression, compress, compressionKey, compressionOf, layerType } from './compress.ts'
 import { HEAD, type KnownLayer, type LayerMemory } from './memory.ts'
+import { asPassed, type Passed, type PassedLayer } from './passed.ts'
 import { type TarEntry, tarEntries } from './tar-entries.ts'
-import { type BlobId, type ImageTarget, MoveError, type Reporter } from './types.ts'
-
-/** A layer that came out of a tar, as the target has it now. */
-export interface PassedLayer {
-  readonly diffId: Digest
-  readonly blob: BlobId
-  readonly mediaType: string
-  /** Whether the target has the very bytes that the tar had. */
-  readonly unchanged: boolean
-  /** Whether the target had it already. */
-  readonly there: boolean
-}
-
-/** What a tar held. */
-export interface Passed {
-  /** JSON files by path: manifests, configs, indexes. */
-  readonly documents: ReadonlyMap<string, Buffer>
-  /** Layers by path, links followed. */
-  readonly layers: ReadonlyMap<string, PassedLayer>
-  /** Layers taken for ones that the target has, but which were others: the tar has to be read once more. */
-  readonly mistaken: boolean
-}
+import { type ImageTarget, MoveError, type Reporter } from './types.ts'
 
 /** How a tar is read. */
 export interface PassOptions {
@@ -173,18 +153,6 @@ export async function passTar(options: PassOptions): Promise<Passed> {
       }
     })()
     return { drained, layer }
-  }
-}
-
-/** Known layers as they are named in a manifest. */
-export function asPassed(known: KnownLayer, compression: Compression | undefined): PassedLayer {
-  const { diffId, digest, size } = known
-  return {
-    diffId,
-    blob: { digest, size },
-    mediaType: layerType(compression?.kind ?? 'none'),
-    unchanged: false,
-    there: true
   }
 }
 

@@ -85,6 +85,8 @@ describe('moving images', function () {
     // it pulled them by itself, and keeps no name that only it knows
     const { stdout } = await engine.docker(['images', '--digests', '--format', '{{.Repository}}'])
     assert.doesNotMatch(stdout, /127\.0\.0\.1/)
+    const requests = (await other.logged()).filter(({ url }) => /\/blobs\/sha256:/.test(String(url)))
+    assert.ok(requests.some(({ client }) => /127\.0\.0\.1/.test(String(client))))
     const again = await seaway(['pull', names[0] as string])
     assert.equal(again.moved.blobs, 0)
     assert.equal(await idOf(names[0] as string), ids.get(names[0] as string))
