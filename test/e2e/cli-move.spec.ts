@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { JSON_SHAPES } from '../../src/cli/json-fields.ts'
 import { useBed } from './support/bed.ts'
 import { type DockerEngine, startDocker } from './support/docker.ts'
 import { forgetImages } from './support/engine-clients.ts'
@@ -32,8 +33,14 @@ describe('moving images', function () {
     (await of.docker(['image', 'inspect', '--format', '{{.Id}}', name])).stdout.trim()
   const seaway = async (args: string[], on = gateway): Promise<Report> => {
     const { stdout } = await on.seaway([...args, '--json', '--docker-host', engine.host])
+    assert.deepEqual(
+      Object.keys(JSON.parse(stdout) as object),
+      documented('push, pull, copy, import, export (oci:)')
+    )
     return JSON.parse(stdout) as Report
   }
+
+  const documented = (shape: string) => JSON_SHAPES[shape]?.fields.map(([name]) => name)
 
   before(async function () {
     if (!available('dockerd', 'docker', 'podman')) this.skip()
@@ -144,6 +151,7 @@ describe('moving images', function () {
       root: string
       blocks: number
     }
+    assert.deepEqual(Object.keys(exported), documented('export (CAR)'))
     const other = await bed.gateway('c')
     const bytes = await readFile(file)
     const bad = Buffer.from(bytes)
