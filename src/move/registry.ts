@@ -5,12 +5,30 @@ import { readManifest } from '../oci/manifest.ts'
 import type { DirectRegistry } from '../upstream/direct.ts'
 import type { Upload } from '../upstream/uploads.ts'
 import { asMoveError } from './refusal.ts'
+import { createReplay } from './replay.ts'
 import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
 import { wholeBlob } from './verify.ts'
 
 /** How often what breaks off is begun again, and the first wait before that, in milliseconds; it doubles. */
 const TRIES = 4
 const WAIT_MS = 200
+
+/** How much of content that comes once is kept, in bytes: what may be on its way when a connection breaks. */
+const REPLAY = 16 * 1024 * 1024
+
+/** A blob on its way. */
+interface Sendable {
+  readonly upload: Upload
+  readonly read: (at: number) => AsyncIterable<Uint8Array>
+  /** In bytes, once it is known. */
+  readonly size: () => number | undefined
+  /** Known once all was sent. */
+  readonly digest: () => Digest
+  /** Whether it can't be read on: no other try would help. */
+  readonly failed?: () => boolean
+  /** Begins another upload of it; `undefined` where that is not needed any more. */
+  readonly again: () => Promise<Upload | undefined>
+}
 
 /** One repository of a registry, or of a gateway. */
 export interface RegistryAccess {
@@ -53,6 +71,47 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
     return upload
   }
 
+  /** Sends a blob and makes it one. Where that breaks off it goes on with what has arrived, or begins again. */
+  async function send(what: Sendable, signal: AbortSignal): Promise<void> {
+    const { read, size, digest, again } = what
+    let { upload } = what
+    try {
+      for (let tries = 1, at = 0; ; tries++) {
+        try {
+          if (at === 0 || at !== size()) {
+            const end = size()
+            const range = end === undefined ? undefined : { at, end }
+            upload = await say(uploads.send(upload, read(at), range, signal))
+          }
+          await say(uploads.commit(upload, digest(), signal))
+          had.set(digest(), repository)
+          return
+        } catch (error) {
+          signal.throwIfAborted()
+          const forgotten = error instanceof Refused && error.unknown
+          const final = (error instanceof Refused && !forgotten) || error instanceof WrongContent
+          if (final || what.failed?.() === true || tries >= TRIES) throw error
+          await sleep(WAIT_MS * 2 ** tries, undefined, { signal })
+          // what has arrived stays there
+          const status = forgotten ? undefined : await say(uploads.arrived(upload, signal))
+          if (status === undefined) {
+            const anew = await again()
+            if (anew === undefined) return
+            upload = anew
+            at = 0
+          } else {
+            if (status.at > at) tries = 0
+            at = status.at
+            upload = status.upload
+          }
+        }
+      }
+    } catch (error) {
+      await uploads.cancel(upload)
+      throw error
+    }
+  }
+
   return {
     name,
     tags: (signal) => say(registry.allTags(repository, signal)),
@@ -79,40 +138,10 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
     hasManifest: (digest, signal) => has(`manifests/${digest}`, signal),
 
     async write(blob, read, signal) {
-      const first = await begin(blob, signal)
-      if (first === undefined) return
-      let upload: Upload = first
-      try {
-        for (let tries = 1, at = 0; ; tries++) {
-          try {
-            if (at < blob.size || at === 0)
-              upload = await say(uploads.send(upload, read(at), { at, end: blob.size }, signal))
-            await say(uploads.commit(upload, blob.digest, signal))
-            had.set(blob.digest, repository)
-            return
-          } catch (error) {
-            signal.throwIfAborted()
-            const forgotten = error instanceof Refused && error.unknown
-            const final = (error instanceof Refused && !forgotten) || error instanceof WrongContent
-            if (final || tries >= TRIES) throw error
-            await sleep(WAIT_MS * 2 ** tries, undefined, { signal })
-            // what has arrived stays there
-            const status = forgotten ? undefined : await say(uploads.arrived(upload, signal))
-            if (status === undefined) {
-              const again = await begin(blob, signal)
-              if (again === undefined) return
-              upload = again
-              at = 0
-            } else {
-              at = status.at
-              upload = status.upload
-            }
-          }
-        }
-      } catch (error) {
-        await uploads.cancel(upload)
-        throw error
-      }
+      const upload = await begin(blob, signal)
+      if (upload === undefined) return
+      const again = () => begin(blob, signal)
+      await send({ upload, read, size: () => blob.size, digest: () => blob.digest, again }, signal)
     },
 
     async mount(blob, signal) {
@@ -130,26 +159,19 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
 
     async writeStream(content, signal) {
       const hash = createHash('sha256')
-      let size = 0
-      let upload = await begin(undefined, signal)
-      if (upload === undefined) throw new MoveError(`${name} does not say where an upload goes on`)
-      const counted = async function* () {
-        for await (const chunk of content) {
-          hash.update(chunk)
-          size += chunk.length
-          yield chunk
-        }
-      }
+      const replay = createReplay(content, REPLAY, (chunk) => hash.update(chunk))
+      let digest: Digest | undefined
+      const sum = () => (digest ??= `sha256:${hash.digest('hex')}` as Digest)
+      const again = () => begin(undefined, signal)
+      const { from: read, size, failed } = replay
       try {
-        upload = await say(uploads.send(upload, counted(), undefined, signal))
-        const digest = `sha256:${hash.digest('hex')}` as Digest
-        await say(uploads.commit(upload, digest, signal))
-        had.set(digest, repository)
-        return { digest, size }
-      } catch (error) {
-        await uploads.cancel(upload)
-        throw error
+        const upload = await again()
+        if (upload === undefined) throw new MoveError(`${name} does not say where an upload goes on`)
+        await send({ upload, read, size, failed, digest: sum, again }, signal)
+      } finally {
+        replay.close()
       }
+      return { digest: sum(), size: size() ?? 0 }
     },
 
     putManifest: (manifest, tag, signal) =>

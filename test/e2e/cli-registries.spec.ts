@@ -109,6 +109,33 @@ describe('moving images between registries', function () {
     }
   })
 
+  it('so is what is compressed on its way, of which there is no second reading', async () => {
+    const plain = await makeImage({
+      dir: bed.folder('plain'),
+      name: 'plain:1',
+      layers: [{ seed: 8, size: 3_000_000 }],
+      gzip: false
+    })
+    const gateway = await bed.gateway('near')
+    const proxy = bed.keep(
+      await startCuttingProxy({ target: gateway.host, after: 1_000_000, times: 2, of: 'requests' })
+    )
+    const archive = `archive:${await plain.archive()}`
+    const { status, stderr } = await seaway(['push', archive, '--gateway', `http://${proxy.host}`])
+    assert.equal(status, 0, stderr)
+    assert.equal(proxy.cuts, 2)
+    const { stdout } = await run('skopeo', [
+      'inspect',
+      '--raw',
+      '--tls-verify=false',
+      `docker://${gateway.host}/plain:1`
+    ])
+    assert.equal(
+      (JSON.parse(stdout) as { config: { digest: string } }).config.digest,
+      plain.configs[0]?.digest
+    )
+  })
+
   it('without a login it says in one line how to get in', async () => {
     for (const [from, to] of [
       [`oci:${image.layout}`, `${locked.host}/team/app:3`],
