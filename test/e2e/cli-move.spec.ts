@@ -80,7 +80,9 @@ describe('moving images', function () {
   it('pulls it into another engine on another gateway: image ids are equal, layers come once', async () => {
     const names = images.map(({ name }) => name)
     await forgetImages(engine)
-    const other = await bed.gateway('b', { env: { SEAWAY_PEERS: gateway.peers.join(',') } })
+    const other = await bed.gateway('b', {
+      env: { SEAWAY_PEERS: gateway.peers.join(','), SEAWAY_LOG_LEVEL: 'info' }
+    })
     const root = await gateway.root('example.com')
     const report = await seaway(
       ['pull', ...names.map((name) => name.replace('example.com', `ipfs/${root}`))],
