@@ -1,12 +1,13 @@
 /**
  * `node scripts/generate-docs.ts`: writes the tables of README.md that follow from the code (endpoints,
- * settings, error codes) between their markers, `<!-- endpoints:begin -->` and `<!-- endpoints:end -->`
+ * settings, error codes, what `--json` prints) between their markers, `<!-- endpoints:begin -->` and `<!-- endpoints:end -->`
  * for one. With `--check` it writes nothing and fails when one is out of date; with `--print` it prints
  * the tables.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { JSON_SHAPES } from '../src/cli/json-fields.ts'
 import { flagOf, SETTINGS, variableOf } from '../src/config.ts'
 import { registryRoutes } from '../src/http/app.ts'
 import { ERRORS } from '../src/oci/errors.ts'
@@ -53,7 +54,30 @@ function errors(): string {
   )
 }
 
-const TABLES: Readonly<Record<string, () => string>> = { endpoints, settings, errors }
+/** Commands in code, what stands in brackets behind one beside it. */
+function names(commands: string): string {
+  return commands
+    .split(', ')
+    .map((one) => one.replace(/^([^(]*[^( ])/, '`$1`'))
+    .join(', ')
+}
+
+/** What `--json` prints. */
+function json(): string {
+  return table(
+    ['command', 'field', 'is', 'means'],
+    Object.entries(JSON_SHAPES).flatMap(([command, { list, fields }]) =>
+      fields.map(([name, type, meaning], i) => [
+        i > 0 ? '' : `${names(command)}${list ? ': a list of' : ''}`,
+        `\`${name}\``,
+        type,
+        meaning
+      ])
+    )
+  )
+}
+
+const TABLES: Readonly<Record<string, () => string>> = { endpoints, settings, errors, json }
 
 /** The text with its tables as they are now. @throws Error when a marker is missing */
 function generated(text: string): string {

@@ -21,6 +21,7 @@ packages=(
   pebble                                            # an authority that issues certificates by ACME
   busybox-static debootstrap                        # contents for images
   iproute2 openssl strace tmux procps               # namespaces, crash tests, terminals
+  zsh fish                                          # shells that complete command lines, beside bash
   ca-certificates
   gcc libc6-dev                                     # the library that makes disks fail
 )

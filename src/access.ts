@@ -45,13 +45,7 @@ export async function openAccess(
   log: Log,
   stack: AsyncDisposableStack
 ): Promise<AuthOptions | undefined> {
-  const audit = config.auditLog === 'none' ? undefined : openAudit(config.auditLog)
-  if (audit !== undefined) {
-    stack.defer(() => audit.stop())
-    registry.publishing.onPublished((domain, root) => {
-      audit.write({ event: 'publish', who: 'gateway', client: 'none', domain, root: root.toString() })
-    })
-  }
+  const audit = openAuditLog(config, registry, stack)
   if (asksForUsers(config) && overheard(config))
     log.warn(
       'users are asked for, and this gateway can be reached without TLS: their passwords cross the network as they are. Set SEAWAY_TLS_CERT or SEAWAY_TLS_ACME_DOMAINS, or SEAWAY_TRUSTED_PROXIES if a proxy does it'
@@ -59,8 +53,27 @@ export async function openAccess(
   const access = asksForUsers(config) ? await openAuth(authSettings(config), log) : undefined
   if (access !== undefined) stack.defer(() => access.stop())
   if (access === undefined && audit === undefined) return undefined
-  const { authScheme: scheme, authService: service, authUrl: url } = config
-  return { access, audit, challenge: { scheme, service, url } }
+  return { access, audit, challenge: challengeSettings(config) }
+}
+
+/** How clients are asked who they are, as the settings have it. */
+export function challengeSettings(config: Config): AuthOptions['challenge'] {
+  return { scheme: config.authScheme, service: config.authService, url: config.authUrl }
+}
+
+/** Opens the audit log, if one is wanted, has what is published written to it, and has `stack` close it. */
+export function openAuditLog(
+  config: Config,
+  registry: Pick<Registry, 'publishing'>,
+  stack: AsyncDisposableStack
+): Audit | undefined {
+  if (config.auditLog === 'none') return undefined
+  const audit = openAudit(config.auditLog)
+  stack.defer(() => audit.stop())
+  registry.publishing.onPublished((domain, root) => {
+    audit.write({ event: 'publish', who: 'gateway', client: 'none', domain, root: root.toString() })
+  })
+  return audit
 }
 
 /** Whether clients come over a network, and nothing is known that would hide what they show. */

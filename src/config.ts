@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { isIPv4 } from 'node:net'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import envPaths from 'env-paths'
 import { parse as parseYaml } from 'yaml'
@@ -129,6 +130,9 @@ export interface Config {
   readonly peerTimeout: number
   readonly idleTimeout: number
   readonly pullTimeout: number
+  readonly dockerHost: string
+  readonly podmanHost: string
+  readonly dockerConfig: string
   readonly logLevel: LogLevel
   /** As all programs are told: by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
   readonly proxies: Proxies
@@ -146,6 +150,8 @@ interface Row<T> {
   /** The default, as one would write it. */
   readonly standard: string
   readonly about: string
+  /** A variable of other programs that says the same; ours goes before it. */
+  readonly also?: string
   /** Reads a value; throws an Error that says what is wrong. */
   readonly read: (text: string) => T
 }
@@ -653,6 +659,30 @@ export const SETTINGS: readonly Setting[] = [
     duration
   ),
   row(
+    'dockerHost',
+    'unix:///PATH',
+    'unix:///var/run/docker.sock',
+    "the Docker engine's socket, for push, pull and copy; DOCKER_HOST is heeded too",
+    plain,
+    'DOCKER_HOST'
+  ),
+  row(
+    'podmanHost',
+    'unix:///PATH',
+    `unix://${podmanSocket()}`,
+    "podman's socket (podman system service), for push, pull and copy; CONTAINER_HOST is heeded too",
+    plain,
+    'CONTAINER_HOST'
+  ),
+  row(
+    'dockerConfig',
+    'FOLDER',
+    '',
+    'where config.json with the logins of other registries is, for push, pull and copy; DOCKER_CONFIG is heeded too, else ~/.docker',
+    (text) => (text === '' ? join(homedir(), '.docker') : text),
+    'DOCKER_CONFIG'
+  ),
+  row(
     'logLevel',
     LOG_LEVELS.join('|'),
     'warn',
@@ -660,6 +690,12 @@ export const SETTINGS: readonly Setting[] = [
     oneOf(...LOG_LEVELS)
   )
 ]
+
+/** Where podman listens for its user. */
+function podmanSocket(): string {
+  const uid = process.getuid?.() ?? 0
+  return uid === 0 ? '/run/podman/podman.sock' : `/run/user/${uid}/podman/podman.sock`
+}
 
 /** The command-line flag of a setting. */
 export function flagOf(setting: Setting): string {
@@ -707,6 +743,7 @@ export function readConfig(options: {
       [flagOf(setting), flags[setting.key]],
       [variableOf(setting), env[variableOf(setting)]],
       [`${setting.key} in the settings file`, file[setting.key]],
+      [setting.also ?? '', setting.also === undefined ? undefined : env[setting.also] || undefined],
       ['the default', setting.standard]
     ]
     const [source, text] = sources.find(([, value]) => value !== undefined) as [string, string]
@@ -833,7 +870,8 @@ function row<K extends keyof Config>(
   form: string,
   standard: string,
   about: string,
-  read: (text: string) => Config[K]
+  read: (text: string) => Config[K],
+  also?: string
 ): Setting {
-  return { key, form, standard, about, read }
+  return { key, form, standard, about, read, ...(also !== undefined && { also }) }
 }

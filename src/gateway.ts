@@ -1,8 +1,8 @@
 import { audited, openAccess } from './access.ts'
-import { controlPath, serveControl } from './cli/control.ts'
 import type { Config } from './config.ts'
+import { openDoor } from './door.ts'
 import { openListeners } from './listeners.ts'
-import { certificateState, checkRegistry, prefixOf, urlOf } from './listening.ts'
+import { certificateState, checkRegistry, nearHost, prefixOf, urlOf } from './listening.ts'
 import type { Log } from './log.ts'
 import { RegistryError } from './oci/errors.ts'
 import { operationsOf } from './operations.ts'
@@ -46,9 +46,10 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const auth = await openAccess(config, registry, log, stack)
     const { listening, seed, identity } = await openListeners(rooms, auth, stopping.signal, stack)
     provider.start()
-    const operations = audited(operationsOf(rooms), auth?.audit)
-    const control = await serveControl(controlPath(config.data), operations, stopping.signal)
-    stack.defer(() => control.stop())
+    // an engine that pulls by itself has neither our authority's certificate nor a user's password
+    const near = identity === undefined && auth?.access === undefined ? nearHost(listening) : undefined
+    const operations = audited(operationsOf(rooms, near), auth?.audit)
+    await openDoor(rooms, operations, stopping.signal, stack, auth?.audit)
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))

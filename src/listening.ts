@@ -47,6 +47,12 @@ export async function identityOf(config: Config, log: Log): Promise<Identity | u
 
 const bracketed = (host: string): string => (isIP(host) === 6 ? `[${host}]` : host)
 
+/** Where clients on this machine reach a listener by an address that Docker takes plain HTTP from; nothing for others. */
+export function nearHost({ host, port }: Address): string | undefined {
+  if (host.startsWith('127.')) return `${host}:${port}`
+  return host === '0.0.0.0' || host === '::' ? `127.0.0.1:${port}` : undefined
+}
+
 /** The URL at which something listens. */
 export function urlOf({ host, port }: Address, identity: Identity | undefined): string {
   return `${identity === undefined ? 'http' : 'https'}://${bracketed(host)}:${port}`

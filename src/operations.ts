@@ -2,13 +2,22 @@ import type { Operations } from './cli/index.ts'
 import { RegistryError } from './oci/errors.ts'
 import type { Rooms } from './rooms.ts'
 
-/** What commands can do, over the rooms of a gateway or of a command that works alone. */
-export function operationsOf({ registry, provider }: Rooms): Operations {
+/**
+ * What commands can do, over the rooms of a gateway or of a command that works alone.
+ *
+ * @param host where clients on this machine reach it over plain HTTP, if they do
+ */
+export function operationsOf({ registry, provider }: Rooms, host?: string): Operations {
   return {
+    address: async () => (host === undefined ? {} : { host }),
     async root({ domain: asked }) {
       const { domain, root } = await registry.history.resolve(asked)
       return { domain, root: root.toString() }
     },
+    images: ({ source, query, after }, { signal }) => registry.looking.images(source, query, after, signal),
+    inspect: ({ source, query }, { signal }) => registry.looking.inspect(source, query, signal),
+    changes: ({ before, after, limit }, { signal }) => registry.looking.changes(before, after, limit, signal),
+    complete: ({ prefix, kind }, { signal }) => registry.looking.complete(prefix, kind, signal),
     async provide({ now }, { signal, progress }) {
       if (!now) return provider.status()
       return provider.round({

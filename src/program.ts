@@ -4,6 +4,7 @@ import type { CID } from 'multiformats/cid'
 import { publishedText, readyText, rootText } from './announce.ts'
 import { connectControl, controlPath } from './cli/control.ts'
 import { type Call, type Operations, runCommandLine } from './cli/index.ts'
+import { createScreen } from './cli/screen.ts'
 import { createProgressLine } from './cli/terminal.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLog, type Log } from './log.ts'
@@ -28,7 +29,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // There is nowhere left to say it.
 process.stderr.on('error', () => undefined)
 
-const print = (line: string) => void process.stdout.write(`${line}\n`)
+const line = createProgressLine(process.stderr)
+
+const print = (text: string) => {
+  line.clear()
+  process.stdout.write(`${text}\n`)
+}
 
 /** Runs the gateway until a signal comes; a second one ends the process at once. */
 async function serve(config: Config, log: Log): Promise<void> {
@@ -62,28 +68,41 @@ async function serve(config: Config, log: Log): Promise<void> {
   await gateway.stop()
 }
 
-/**
- * Runs `work` through the gateway that owns the data folder, or alone on the folder when none runs: then the
- * same rooms are opened, but listen nowhere. Ctrl-C aborts it; a second one ends the process at once.
- */
-async function operate<T>(
-  config: Config,
-  log: Log,
-  work: (operations: Operations, call: Call) => Promise<T>
-): Promise<T> {
+/** Runs `work` with its progress on the terminal. Ctrl-C aborts it; a second one ends the process at once. */
+async function alone<T>(work: (call: Call) => Promise<T>): Promise<T> {
   const interrupted = new AbortController()
   const interrupt = () => {
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
     interrupted.abort(new RegistryError('UNAVAILABLE', 'interrupted'))
   }
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt)
-  const line = createProgressLine(process.stderr)
-  const call: Call = { signal: interrupted.signal, progress: (report) => line.show(report) }
   try {
+    return await work({ signal: interrupted.signal, progress: (report) => line.show(report) })
+  } finally {
+    line.clear()
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupt)
+  }
+}
+
+/**
+ * Runs `work` through the gateway that owns the data folder, or alone on the folder when none runs: then the
+ * same rooms are opened, but listen nowhere.
+ *
+ * @param door whether `work` needs the registry, too: alone, the control socket is this process's meanwhile
+ */
+function operate<T>(
+  config: Config,
+  log: Log,
+  door: boolean,
+  work: (operations: Operations, call: Call) => Promise<T>
+): Promise<T> {
+  return alone(async (call) => {
     const running = await connectControl(controlPath(config.data))
-    if (running !== undefined) return await work(running, call)
-    const [{ openRooms }, { operationsOf }] = await Promise.all([
+    if (running !== undefined) return work(running, call)
+    const [{ openRooms }, { openDoor }, { audited, openAuditLog }, { operationsOf }] = await Promise.all([
       import('./rooms.ts'),
+      import('./door.ts'),
+      import('./access.ts'),
       import('./operations.ts')
     ])
     await using stack = new AsyncDisposableStack()
@@ -92,11 +111,11 @@ async function operate<T>(
       log,
       stack
     )
-    return await work(operationsOf(rooms), call)
-  } finally {
-    line.clear()
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupt)
-  }
+    const audit = openAuditLog(config, rooms.registry, stack)
+    const operations = audited(operationsOf(rooms), audit)
+    if (door) await openDoor(rooms, operations, call.signal, stack, audit)
+    return await work(operations, call)
+  })
 }
 
 /** Runs the command that the program was called with, and sets the exit status. */
@@ -111,7 +130,14 @@ const status = await runCommandLine(process.argv.slice(2), (flags, file) => {
     config,
     log,
     print,
-    operate: (work) => operate(config, log, work),
+    write: (bytes) => void process.stdout.write(bytes),
+    screen: createScreen(process.stdout),
+    alone,
+    operate: (work) => operate(config, log, false, work),
+    reach: (work) =>
+      operate(config, log, true, (operations, call) =>
+        work({ socketPath: controlPath(config.data) }, operations, call)
+      ),
     serve: async () => {
       await serve(config, log)
       unprinted = undefined // it serves, and what it prints is by the way

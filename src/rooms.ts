@@ -121,6 +121,7 @@ export async function openRooms(config: Config, log: Log, stack: AsyncDisposable
       uploadExpiryMs: config.uploadExpiry,
       peers: config.peers,
       pushRules: domains.push,
+      lookMs: config.pullTimeout,
       limits: { store: config.storeLimit, domains: config.domainLimits },
       collect: {
         keepRoots: config.keepRoots,

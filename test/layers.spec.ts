@@ -10,7 +10,7 @@ const RANKS: readonly (readonly string[])[] = [
   ['main'],
   ['cli', 'http'],
   ['auth'],
-  ['registry'],
+  ['registry', 'move'],
   ['discovery', 'upstream', 'tls'],
   ['tree'],
   ['ipfs'],

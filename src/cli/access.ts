@@ -19,11 +19,13 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import { parseRepository } from '../oci/reference.ts'
 import { createNames } from '../upstream/names.ts'
 import type { Command } from './command.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway access check USER REPOSITORY ACTION` */
 export const access: Command = {
   name: 'access',
   arguments: '<check> <user> <repository> <action>',
+  words: ['check'],
   summary: 'says whether somebody may do something, and why; exit status 1 if not',
   examples: [
     ['seaway access check alice example.com/app push', 'by the users and rules as they are now'],
@@ -45,7 +47,7 @@ export const access: Command = {
         ? { domain: repository }
         : { repository: rightsName(names.canonical(parseRepository(repository))) }
     const decision = await decided(config, who, action as Action, subject, String(options['claim'] ?? ''))
-    if (options.json === true) print(JSON.stringify(decision))
+    if (options.json === true) print(formatJson(decision))
     if (!decision.allowed) throw new RegistryError('DENIED', decision.why)
     if (options.json !== true) print(decision.why)
   }

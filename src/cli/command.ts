@@ -3,8 +3,13 @@ import type { Log } from '../log.ts'
 import type { ImageOfDomain } from '../oci/reference.ts'
 import type {
   Collected,
+  Cursor,
   Diagnosis,
   HistoryEntry,
+  ImagesPage,
+  ImagesQuery,
+  Inspection,
+  InspectQuery,
   KeyInfo,
   Pin,
   Pinned,
@@ -14,11 +19,14 @@ import type {
   PublishRequest,
   Removed,
   RemoveRequest,
+  SourceChanges,
+  SourceName,
   SyncReport,
   SyncRequest,
   UsageReport,
   VerifyReport
 } from '../registry/index.ts'
+import type { Screen } from './screen.ts'
 
 /** How far an operation is. */
 export interface Progress {
@@ -44,6 +52,19 @@ export interface Call {
 export interface Operations {
   /** The root CID of a domain's local tree; of a published one for `domain@N`. @throws {RegistryError} NAME_UNKNOWN */
   root(args: { domain: string }, call: Call): Promise<{ domain: string; root: string }>
+  /** A page of the images of a source, but not of another registry. @throws {RegistryError} as listImages does */
+  images(args: { source: SourceName; query: ImagesQuery; after?: Cursor }, call: Call): Promise<ImagesPage>
+  /** Where clients on this machine reach the gateway over plain HTTP, `127.0.0.1:5000`; nothing where they don't. */
+  address(args: Record<string, never>, call: Call): Promise<{ readonly host?: string }>
+  /** All that there is to say of an image. @throws {RegistryError} as inspectImage does */
+  inspect(args: { source: SourceName; query: InspectQuery }, call: Call): Promise<Inspection>
+  /** What is different between two trees. @throws {RegistryError} UNSUPPORTED where one is no tree */
+  changes(args: { before: SourceName; after: SourceName; limit: number }, call: Call): Promise<SourceChanges>
+  /** What names of local trees go on with, for a shell. */
+  complete(
+    args: { prefix: string; kind: 'domain' | 'repository' | 'image' },
+    call: Call
+  ): Promise<readonly string[]>
   /** Tells the network of everything that is offered here, if `now`, and says how that goes. */
   provide(args: { now: boolean }, call: Call): Promise<ProvideStatus>
   /** What is used and what went to and fro. @throws {RegistryError} NAME_UNKNOWN */
@@ -97,17 +118,33 @@ export interface ProvideStatus {
   readonly next?: number | undefined
 }
 
+/** Where a gateway's `/v2/` and `/ipfs/` are reached. */
+export interface Door {
+  readonly socketPath: string
+}
+
 /** What a command works with. */
 export interface CommandContext {
   readonly config: Config
   readonly log: Log
   /** Prints a line of data on stdout. */
   readonly print: (line: string) => void
+  /** Writes bytes to stdout as they are. */
+  readonly write: (bytes: Uint8Array) => void
+  /** Where it is printed. */
+  readonly screen: Screen
   /**
    * Runs `work` with the running gateway's operations, or opens the data folder for it when none runs. What
    * `work` hands on as its `call` shows progress on a terminal and ends at Ctrl-C.
    */
   readonly operate: <T>(work: (operations: Operations, call: Call) => Promise<T>) => Promise<T>
+  /**
+   * The same, with where the gateway's registry is reached: on the control socket of the one that runs, or of this
+   * process where none does.
+   */
+  readonly reach: <T>(work: (door: Door, operations: Operations, call: Call) => Promise<T>) => Promise<T>
+  /** Runs `work` that needs no data folder, likewise with progress and Ctrl-C. */
+  readonly alone: <T>(work: (call: Call) => Promise<T>) => Promise<T>
   /** Runs the gateway until it is told to stop. */
   readonly serve: () => Promise<void>
 }
@@ -117,6 +154,10 @@ export interface CommandOption {
   /** In commander's notation, `--rate <size>`; a flag without a value is `true` when given. */
   readonly flags: string
   readonly about: string
+  /** Whether it may be said more than once: its value is a list then. */
+  readonly repeated?: boolean
+  /** Values that it can have, where there are few: for shells. */
+  readonly choices?: readonly string[]
 }
 
 /** One command: a row of the command table. */
@@ -124,6 +165,8 @@ export interface Command {
   readonly name: string
   /** Its arguments in commander's notation, `<domain>`. */
   readonly arguments: string
+  /** What its first argument can be, where that is a word of few: for shells. */
+  readonly words?: readonly string[]
   readonly summary: string
   /** Commands that people would type, with what each does. */
   readonly examples: readonly [command: string, does: string][]
@@ -134,6 +177,9 @@ export interface Command {
   run(
     context: CommandContext,
     args: readonly string[],
-    options: { json?: boolean; [option: string]: string | boolean | undefined }
+    options: {
+      json?: boolean
+      [option: string]: string | boolean | readonly string[] | undefined
+    }
   ): Promise<void>
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -16,6 +16,9 @@ const SILENCE = 60_000
 
 /** The longest line that either side takes, in bytes. */
 const MAX_LINE = 64 * 1024 * 1024
+
+/** What is asked of the registry rather than of the operations. */
+const CONTENT = /^\/(?:v2|ipfs)(?:\/|$)/
 
 /** One line of an answer: any number of reports, empty ones while nothing changes, then how it ended. */
 type Line =
@@ -36,14 +39,20 @@ export function controlPath(data: string): string {
  * is there is stale.
  *
  * @param stopping aborted at shutdown: operations under way end then
+ * @param registry what answers below `/v2/` and `/ipfs/`, for commands that move content; nobody logs in here
  */
 export async function serveControl(
   path: string,
   operations: Operations,
-  stopping: AbortSignal
+  stopping: AbortSignal,
+  registry?: Server
 ): Promise<{ stop(): Promise<void> }> {
   await rm(path, { force: true })
-  const server = createServer((req, res) => void answer(operations, req, res, stopping))
+  // a push of many gigabytes takes its time
+  const server = createServer({ requestTimeout: 0, highWaterMark: 256 * 1024 }, (req, res) => {
+    if (registry !== undefined && CONTENT.test(req.url ?? '')) registry.emit('request', req, res)
+    else void answer(operations, req, res, stopping)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(path, resolve)

@@ -3,7 +3,8 @@ import { RegistryError, reason } from '../oci/errors.ts'
 import { type ImageOfDomain, parseImageOfDomain } from '../oci/reference.ts'
 import type { Diagnosis, DoctorPart, DoctorStep } from '../registry/index.ts'
 import type { Command } from './command.ts'
-import { formatTable } from './terminal.ts'
+import { printable, type Screen } from './screen.ts'
+import { formatJson, formatTable, paintState } from './terminal.ts'
 
 /** How wide what is looked at is shown at most: a digest or an address is longer. */
 const WIDE = 60
@@ -21,11 +22,11 @@ export const doctor: Command = {
     ['seaway doctor example.com --json', 'for programs; exit status 1 when a step fails']
   ],
   json: true,
-  async run({ operate, print }, [target], { json }) {
+  async run({ operate, print, screen }, [target], { json }) {
     const request = target === undefined ? {} : targetOf(target)
     const found = await operate((operations, call) => operations.doctor(request, call))
-    if (json === true) print(JSON.stringify(found, undefined, 2))
-    else for (const line of textOf(found)) print(line)
+    if (json === true) print(formatJson(found))
+    else for (const line of textOf(found, screen)) print(line)
     const failed = found.steps.find(({ step }) => step === found.failed)
     if (failed?.trouble !== undefined)
       throw new RegistryError('UNAVAILABLE', `${found.target}: ${failed.step} failed: ${failed.trouble.why}`)
@@ -41,7 +42,7 @@ function targetOf(text: string): ImageOfDomain {
 }
 
 /** What was found as people read it: the steps, then what is wrong with them. */
-function textOf({ target, steps }: Diagnosis): string[] {
+function textOf({ target, steps }: Diagnosis, screen: Screen): string[] {
   const rows = steps.flatMap((step) => [
     [step.state, step.step, step.state === 'skipped' ? '' : milliseconds(step.ms), headOf(step)],
     ...step.parts.map((part) => ['', '', part.ms === undefined ? '' : milliseconds(part.ms), partOf(part)])
@@ -51,12 +52,12 @@ function textOf({ target, steps }: Diagnosis): string[] {
       ? []
       : [
           '',
-          `${step} ${state === 'failed' ? 'failed' : 'could be better'} (${trouble.cause})`,
-          `  cause  ${trouble.why}`,
-          `  mend   ${trouble.remedy}`
+          `${screen.paint(step, 'bold')} ${state === 'failed' ? paintState('failed', screen) : 'could be better'} (${trouble.cause})`,
+          `  cause  ${printable(trouble.why)}`,
+          `  mend   ${printable(trouble.remedy)}`
         ]
   )
-  return [target, ...formatTable(['STATE', 'STEP', 'TIME', ''], rows, [2]), ...troubles]
+  return [target, ...formatTable(['STATE', 'STEP', 'TIME', ''], rows, [2], screen), ...troubles]
 }
 
 function headOf({ says, stale, trouble, state }: DoctorStep): string {

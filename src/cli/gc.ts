@@ -2,7 +2,8 @@ import { ConfigError } from '../config.ts'
 import { duration } from '../config-values.ts'
 import type { Collected } from '../registry/index.ts'
 import type { Command } from './command.ts'
-import { formatBytes } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatBytes, formatJson, formatTable } from './terminal.ts'
 
 /** How many lines of what went are printed for people; `--json` has all. */
 const LINES = 200
@@ -24,7 +25,7 @@ export const gc: Command = {
     { flags: '--retention', about: 'first remove the tags that SEAWAY_RETENTION does not keep' },
     { flags: '--grace <time>', about: 'how long unused content stays; as SEAWAY_GC_GRACE says if not given' }
   ],
-  async run({ operate, print }, _args, options) {
+  async run({ operate, print, screen }, _args, options) {
     const dryRun = options['dryRun'] === true
     const graceMs = typeof options['grace'] === 'string' ? timeOf(options['grace']) : undefined
     const report = await operate((operations, call) =>
@@ -33,8 +34,8 @@ export const gc: Command = {
         call
       )
     )
-    if (options.json === true) print(JSON.stringify(report))
-    else for (const line of textOf(report)) print(line)
+    if (options.json === true) print(formatJson(report))
+    else for (const line of textOf(report, screen)) print(line)
   }
 }
 
@@ -46,30 +47,28 @@ function timeOf(text: string): number {
   }
 }
 
-function textOf({
-  dryRun,
-  tags,
-  manifests,
-  blobs,
-  unlisted,
-  freed,
-  waiting,
-  cachedBytes
-}: Collected): string[] {
-  const lines = [
-    ...tags.map(({ image, pushed }) => `tag       ${image}  pushed ${pushed.slice(0, 16)}`),
-    ...manifests.map(
-      ({ domain, repository, digest, tags: schema }) =>
-        `manifest  ${repository.startsWith(`${domain}/`) ? repository : `${domain}/${repository}`}@${digest}` +
-        (schema.length > 0 ? ` (${schema.join(', ')})` : '')
-    ),
-    ...blobs.map(
-      ({ digest, size, why }) =>
-        `${why === 'cache' ? 'cached  ' : 'blob    '}  ${digest}  ${formatBytes(size)}`
-    )
+function textOf(
+  { dryRun, tags, manifests, blobs, unlisted, freed, waiting, cachedBytes }: Collected,
+  screen: Screen
+): string[] {
+  const rows = [
+    ...tags.map(({ image, pushed }) => ['tag', image, '', `pushed ${pushed.slice(0, 16)}`]),
+    ...manifests.map(({ domain, repository, digest, tags: schema }) => [
+      'manifest',
+      `${repository.startsWith(`${domain}/`) ? repository : `${domain}/${repository}`}@${digest}`,
+      '',
+      schema.join(', ')
+    ]),
+    ...blobs.map(({ digest, size, why }) => [
+      why === 'cache' ? 'cached' : 'blob',
+      digest,
+      formatBytes(size),
+      ''
+    ])
   ]
-  const hidden = Math.max(0, lines.length - LINES) + unlisted
-  const shown = lines.slice(0, LINES)
+  const hidden = Math.max(0, rows.length - LINES) + unlisted
+  const shown =
+    rows.length === 0 ? [] : formatTable(['WHAT', 'NAME', 'SIZE', ''], rows.slice(0, LINES), [2], screen)
   if (hidden > 0) shown.push(`and ${hidden} more`)
   const verb = dryRun ? 'would free' : 'freed'
   shown.push(

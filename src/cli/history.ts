@@ -1,6 +1,8 @@
 import { parseDomain } from '../oci/reference.ts'
 import type { HistoryEntry } from '../registry/index.ts'
 import type { Command } from './command.ts'
+import { paintOf, printable, type Screen } from './screen.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 /** How many changes of one root are printed for people. */
 const LINES = 20
@@ -19,23 +21,38 @@ export const history: Command = {
   ],
   json: true,
   options: [{ flags: '--restore <root>', about: 'the number or CID of a listed root to make current again' }],
-  async run({ operate, print }, [text = ''], options) {
+  async run({ operate, print, screen }, [text = ''], options) {
     const domain = parseDomain(text)
     const which = options['restore']
     if (typeof which === 'string') {
       const restored = await operate((operations, call) => operations.restore({ domain, which }, call))
-      print(options.json === true ? JSON.stringify(restored) : `${domain} is at root ${restored.root} again`)
+      print(options.json === true ? formatJson(restored) : `${domain} is at root ${restored.root} again`)
       return
     }
     const entries = await operate((operations, call) => operations.history({ domain }, call))
-    if (options.json === true) print(JSON.stringify(entries))
-    else for (const line of entries.flatMap(linesOf)) print(line)
+    if (options.json === true) print(formatJson(entries))
+    else for (const line of textOf(entries, screen)) print(line)
   }
 }
 
-function linesOf({ n, root, at, current, changes, more }: HistoryEntry): string[] {
-  const shown = changes.slice(0, LINES).map(({ image, change }) => `    ${SIGNS[change]} ${image}`)
+function textOf(entries: readonly HistoryEntry[], screen: Screen): string[] {
+  const rows = entries.map(({ n, root, at, current }) => [
+    String(n),
+    at.slice(0, 19),
+    root,
+    current ? 'current' : ''
+  ])
+  const [head = '', ...lines] = formatTable(['N', 'PUBLISHED', 'ROOT', ''], rows, [0], screen)
+  return [head, ...entries.flatMap((entry, i) => [lines[i] ?? '', ...changesOf(entry, screen)])]
+}
+
+function changesOf({ changes, more }: HistoryEntry, screen: Screen): string[] {
+  const shown = changes
+    .slice(0, LINES)
+    .map(
+      ({ image, change }) =>
+        `    ${screen.paint(SIGNS[change], paintOf(change) ?? 'dim')} ${printable(image)}`
+    )
   const hidden = changes.length - shown.length + more
-  if (hidden > 0) shown.push(`      and ${hidden} more`)
-  return [`${n}  ${at}  ${root}${current ? '  (current)' : ''}`, ...shown]
+  return hidden > 0 ? [...shown, `      and ${hidden} more`] : shown
 }

@@ -2,21 +2,31 @@ import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
 import { access } from './access.ts'
-import type { Command, CommandContext } from './command.ts'
+import type { Command, CommandContext, CommandOption } from './command.ts'
+import { completionOf } from './completion.ts'
+import { copy } from './copy.ts'
+import { diff } from './diff.ts'
 import { doctor } from './doctor.ts'
+import { exportCommand } from './export.ts'
 import { gc } from './gc.ts'
 import { history } from './history.ts'
+import { images } from './images.ts'
+import { importCommand } from './import.ts'
+import { inspect } from './inspect.ts'
 import { key } from './key.ts'
 import { loginUser } from './login-user.ts'
 import { pin } from './pin.ts'
 import { prefetch } from './prefetch.ts'
 import { provide } from './provide.ts'
 import { publish } from './publish.ts'
+import { pull } from './pull.ts'
+import { push } from './push.ts'
 import { rm } from './rm.ts'
 import { root } from './root.ts'
 import { serve } from './serve.ts'
 import { setup } from './setup.ts'
 import { sync } from './sync.ts'
+import { tags } from './tags.ts'
 import { token } from './token.ts'
 import { usage } from './usage.ts'
 import { verify } from './verify.ts'
@@ -27,6 +37,7 @@ export type {
   Command,
   CommandContext,
   CommandOption,
+  Door,
   Operations,
   Progress,
   ProvideStatus
@@ -35,8 +46,17 @@ export type {
 /** The command table, in the order in which help shows it. */
 export const COMMANDS: readonly Command[] = [
   serve,
+  images,
+  tags,
+  inspect,
+  diff,
   root,
   publish,
+  push,
+  pull,
+  copy,
+  exportCommand,
+  importCommand,
   key,
   sync,
   doctor,
@@ -52,7 +72,8 @@ export const COMMANDS: readonly Command[] = [
   loginUser,
   token,
   whoami,
-  access
+  access,
+  completionOf(() => COMMANDS)
 ]
 
 /** The command line was wrong: exit status 2. */
@@ -81,7 +102,7 @@ export async function runCommandLine(
       .description(command.summary)
       .exitOverride()
       .option('--config <file>', `settings file, YAML or JSON (${FILE_VARIABLE})`)
-    const own = (command.options ?? []).map(({ flags, about }) => new Option(flags, about))
+    const own = (command.options ?? []).map(optionOf)
     // a command may use a setting's flag for what it does itself; the variable still sets it then
     const taken = new Set(own.map(({ long }) => long))
     for (const setting of SETTINGS) {
@@ -114,4 +135,11 @@ export async function runCommandLine(
     process.stderr.write(`seaway: ${debug && error instanceof Error ? error.stack : reason(error)}\n`)
     return error instanceof ConfigError ? USAGE : 1
   }
+}
+
+function optionOf({ flags, about, repeated }: CommandOption): Option {
+  const option = new Option(flags, about)
+  return repeated === true
+    ? option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+    : option
 }

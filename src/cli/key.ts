@@ -3,7 +3,7 @@ import { ConfigError } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { parseDomain } from '../oci/reference.ts'
 import type { Call, Command, Operations } from './command.ts'
-import { formatTable } from './terminal.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 const ACTIONS = ['list', 'create', 'export', 'import', 'rotate'] as const
 const MAX_KEY_FILE = 64 * 1024
@@ -12,6 +12,7 @@ const MAX_KEY_FILE = 64 * 1024
 export const key: Command = {
   name: 'key',
   arguments: '<action> [domain] [file]',
+  words: ACTIONS,
   summary: 'manages the IPNS keys of domains: list, create, export, import, rotate',
   examples: [
     ['seaway key list', 'the domains that have one, and the names'],
@@ -22,23 +23,23 @@ export const key: Command = {
   ],
   json: true,
   options: [{ flags: '--pem', about: 'export as PKCS#8 in PEM' }],
-  async run({ operate, print }, [action = '', given, file], options) {
+  async run({ operate, print, screen }, [action = '', given, file], options) {
     if (!(ACTIONS as readonly string[]).includes(action))
       throw new ConfigError(`'${action}' is no action; ${ACTIONS.join(', ')} are`)
     const json = options.json === true
     if (action === 'list') {
       const keys = await operate((operations, call) => operations.keys({}, call))
-      if (json) print(JSON.stringify(keys, undefined, 2))
+      if (json) print(formatJson(keys))
       else {
         const rows = keys.map(({ domain, name, retired }) => [domain, name, retired ? 'retired' : ''])
-        for (const line of formatTable(['DOMAIN', 'NAME', ''], rows)) print(line)
+        for (const line of formatTable(['DOMAIN', 'NAME', ''], rows, [], screen)) print(line)
       }
       return
     }
     if (given === undefined) throw new ConfigError(`key ${action} needs a domain`)
     const domain = parseDomain(given)
     const show = (value: object, lines: readonly string[]): void => {
-      if (json) print(JSON.stringify(value, undefined, 2))
+      if (json) print(formatJson(value))
       else for (const line of lines) print(line)
     }
     if (action === 'create' || action === 'import') {

@@ -3,6 +3,7 @@ import { usersFileOf } from '../config.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Command } from './command.ts'
 import { readSecret } from './secret-input.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway login-user NAME` */
 export const loginUser: Command = {
@@ -24,9 +25,7 @@ export const loginUser: Command = {
       if (!(await writeUser(file, name, undefined)))
         throw new RegistryError('NAME_UNKNOWN', `there is no user ${name} in ${file}`)
       print(
-        options.json === true
-          ? JSON.stringify({ name, file, removed: true })
-          : `${name} is removed from ${file}`
+        options.json === true ? formatJson({ name, file, removed: true }) : `${name} is removed from ${file}`
       )
       return
     }
@@ -34,7 +33,7 @@ export const loginUser: Command = {
     try {
       const hash = await passwords.hash(await readSecret('Password', true))
       const known = await writeUser(file, name, hash)
-      if (options.json === true) print(JSON.stringify({ name, file, known }))
+      if (options.json === true) print(formatJson({ name, file, known }))
       else print(known ? `${name} has a new password in ${file}` : `${name} is a user now, in ${file}`)
       if (first && options.json !== true)
         print('a gateway that runs without users asks for them from its next start on')

@@ -1,11 +1,12 @@
 import { ConfigError } from '../config.ts'
 import type { Command, Operations } from './command.ts'
-import { formatBytes, formatTable } from './terminal.ts'
+import { formatBytes, formatJson, formatTable } from './terminal.ts'
 
 /** `seaway pin ACTION [ROOT]` */
 export const pin: Command = {
   name: 'pin',
   arguments: '<action> [root]',
+  words: ['add', 'ls', 'rm'],
   summary: 'keeps roots whatever becomes of their domains: add, ls, rm',
   examples: [
     ['seaway pin add example.com@7', 'a published root, by its number in seaway history'],
@@ -15,16 +16,16 @@ export const pin: Command = {
     ['seaway pin rm example.com@7', 'by its name or CID; seaway gc then frees what nothing else needs']
   ],
   json: true,
-  async run({ operate, print }, [action = '', root], options) {
+  async run({ operate, print, screen }, [action = '', root], options) {
     const show = (value: unknown, lines: readonly string[]): void => {
-      if (options.json === true) print(JSON.stringify(value))
+      if (options.json === true) print(formatJson(value))
       else for (const line of lines) print(line)
     }
     if (action === 'ls') {
       if (root !== undefined) throw new ConfigError('pin ls takes no root: it lists them all')
       const pins = await operate((operations, call) => operations.pins({}, call))
       const rows = pins.map(({ name, root: cid, at }) => [name === cid ? '' : name, at.slice(0, 19), cid])
-      show(pins, rows.length === 0 ? [] : formatTable(['PINNED AS', 'SINCE', 'ROOT'], rows))
+      show(pins, rows.length === 0 ? [] : formatTable(['PINNED AS', 'SINCE', 'ROOT'], rows, [], screen))
     } else if (action === 'add') {
       const name = needed(action, root)
       const pinned = await operate((operations, call) => operations.pin({ root: name }, call))

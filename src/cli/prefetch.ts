@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { ConfigError } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Command } from './command.ts'
-import { formatBytes, formatTable } from './terminal.ts'
+import { formatBytes, formatJson, formatTable } from './terminal.ts'
 
 /** `seaway prefetch IMAGE…` */
 export const prefetch: Command = {
@@ -28,7 +28,7 @@ export const prefetch: Command = {
       if (!/^(?:all|[a-z0-9]+\/[a-z0-9]+(?:\/[a-z0-9]+)?)$/.test(one))
         throw new ConfigError(`'${one}' is no platform like linux/arm64, and not all`)
     const all = await operate((operations, call) => operations.prefetch({ images, platforms }, call))
-    if (json === true) print(JSON.stringify(all))
+    if (json === true) print(formatJson(all))
     else {
       const rows = all.map(({ image, bytes, fetched, error, stale }) =>
         error === undefined

@@ -1,4 +1,5 @@
 import type { Command, ProvideStatus } from './command.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway provide` */
 export const provide: Command = {
@@ -14,7 +15,7 @@ export const provide: Command = {
   async run({ operate, print }, _, { json, status }) {
     const now = status !== true
     const said = await operate((operations, call) => operations.provide({ now }, call))
-    print(json === true ? JSON.stringify(said) : inWords(said))
+    print(json === true ? formatJson(said) : inWords(said))
   }
 }
 

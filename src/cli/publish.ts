@@ -3,7 +3,8 @@ import { duration, type PublisherSetting, publisher } from '../config-values.ts'
 import { parseDomain } from '../oci/reference.ts'
 import type { PublishReport, PublishRequest } from '../registry/index.ts'
 import type { Command } from './command.ts'
-import { formatTable } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 /** How long `--wait` waits if it isn't told. */
 const WAIT = '5m'
@@ -44,15 +45,15 @@ export const publish: Command = {
       about: 'table, zone (lines of a zone file alone on stdout) or json; default table'
     }
   ],
-  async run({ operate, print }, [domain = ''], options) {
+  async run({ operate, print, screen }, [domain = ''], options) {
     const format = options.json === true ? 'json' : String(options['format'] ?? 'table')
     if (!FORMATS.includes(format))
       throw new ConfigError(`--format is '${format}', but must be ${FORMATS.join(', ')}`)
     const request = requestOf(parseDomain(domain), options)
     const report = await operate((operations, call) => operations.publish(request, call))
-    if (format === 'json') print(JSON.stringify(report, undefined, 2))
+    if (format === 'json') print(formatJson(report))
     else if (format === 'zone') for (const { zone } of report.records) print(zone)
-    else for (const line of tableOf(report, request)) print(line)
+    else for (const line of tableOf(report, request, screen)) print(line)
   }
 }
 
@@ -72,7 +73,7 @@ function requestOf(domain: string, options: Options): PublishRequest {
   }
 }
 
-function waitOf(value: string | boolean): number {
+function waitOf(value: unknown): number {
   const text = value === true ? WAIT : String(value)
   try {
     return duration(text)
@@ -101,7 +102,7 @@ function shownBy({ agrees, differs, link }: PublishReport['servers'][number]): s
 }
 
 /** The report as people read it. */
-function tableOf(report: PublishReport, request: PublishRequest): string[] {
+function tableOf(report: PublishReport, request: PublishRequest, screen: Screen): string[] {
   const { domain, root, records, servers, outcome, via, before } = report
   const done = {
     published: `${domain} is published at root ${root}${via === undefined ? '' : ` by ${via}`}`,
@@ -119,13 +120,17 @@ function tableOf(report: PublishReport, request: PublishRequest): string[] {
     String(ttl),
     strings.map((part) => JSON.stringify(part)).join(' ')
   ])
-  lines.push(...formatTable(['NAME', 'TYPE', 'TTL', 'VALUE'], rows, [2]).map((line) => `  ${line}`), '')
+  lines.push(
+    ...formatTable(['NAME', 'TYPE', 'TTL', 'VALUE'], rows, [2], screen).map((line) => `  ${line}`),
+    ''
+  )
   const seen = servers.map((each) => [
     each.server,
     each.problem ?? shownBy(each),
     each.authenticated === true ? 'validated with DNSSEC' : ''
   ])
-  if (seen.length > 0) lines.push(...formatTable(['RESOLVER', '', ''], seen).map((line) => `  ${line}`), '')
+  if (seen.length > 0)
+    lines.push(...formatTable(['RESOLVER', '', ''], seen, [], screen).map((line) => `  ${line}`), '')
   lines.push(...report.advice.map((line) => `  ${line}`))
   return lines
 }

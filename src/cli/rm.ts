@@ -1,4 +1,5 @@
 import type { Command } from './command.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway rm IMAGE…` */
 export const rm: Command = {
@@ -19,7 +20,7 @@ export const rm: Command = {
   async run({ operate, print }, images, options) {
     const [all, dryRun] = [options['all'] === true, options['dryRun'] === true]
     const report = await operate((operations, call) => operations.rm({ images, all, dryRun }, call))
-    if (options.json === true) print(JSON.stringify(report))
+    if (options.json === true) print(formatJson(report))
     else for (const image of report.removed) print(`${dryRun ? 'would remove' : 'removed'} ${image}`)
   }
 }

@@ -1,4 +1,5 @@
 import type { Command } from './command.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway root DOMAIN` */
 export const root: Command = {
@@ -13,6 +14,6 @@ export const root: Command = {
   json: true,
   async run({ operate, print }, [domain = ''], { json }) {
     const found = await operate((operations, call) => operations.root({ domain }, call))
-    print(json ? JSON.stringify(found) : found.root)
+    print(json ? formatJson(found) : found.root)
   }
 }

@@ -6,6 +6,7 @@ import { BUILT_IN } from '../upstream/built-in.ts'
 import type { Command } from './command.ts'
 import { CLIENTS, type Target } from './setup-files.ts'
 import { TRIED, tryable, tryImage } from './setup-try.ts'
+import { formatJson } from './terminal.ts'
 
 /** `seaway setup CLIENT` */
 export const setup: Command = {
@@ -58,7 +59,7 @@ export const setup: Command = {
     const outcome = write === true ? await tryImage(target, wanted, tried) : undefined
     if (json === true)
       print(
-        JSON.stringify({
+        formatJson({
           client,
           path,
           content,

@@ -2,7 +2,8 @@ import { ConfigError } from '../config.ts'
 import { parseDomain } from '../oci/reference.ts'
 import type { SyncReport } from '../registry/index.ts'
 import type { Command } from './command.ts'
-import { formatTable } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 /** `seaway sync DOMAIN` */
 export const sync: Command = {
@@ -21,7 +22,7 @@ export const sync: Command = {
     { flags: '--theirs', about: 'where both sides changed a tag, the published one counts' },
     { flags: '--dry-run', about: 'change nothing, only say what would be' }
   ],
-  async run({ operate, print }, [domain = ''], options) {
+  async run({ operate, print, screen }, [domain = ''], options) {
     const { ours, theirs, dryRun, json } = options
     if (ours === true && theirs === true) throw new ConfigError('--ours and --theirs exclude each other')
     const request = {
@@ -31,12 +32,12 @@ export const sync: Command = {
       ...(dryRun === true ? { dryRun: true } : {})
     }
     const report = await operate((operations, call) => operations.sync(request, call))
-    if (json === true) print(JSON.stringify(report, undefined, 2))
-    else for (const line of textOf(report)) print(line)
+    if (json === true) print(formatJson(report))
+    else for (const line of textOf(report, screen)) print(line)
   }
 }
 
-function textOf(report: SyncReport): string[] {
+function textOf(report: SyncReport, screen: Screen): string[] {
   const { domain, root, published, outcome, prefer, taken, kept, conflicts } = report
   if (outcome === 'current')
     return [`${domain} is up to date: the tree here (${root}) holds what is published (${published})`]
@@ -63,5 +64,5 @@ function textOf(report: SyncReport): string[] {
     outcome === 'dry'
       ? `${domain}: what is published (${published}) would be merged into the tree here (${root})`
       : `${domain} is now at root ${root}, merged with what is published (${published})`
-  return rows.length === 0 ? [head] : [head, '', ...formatTable(['TAG', '', 'MANIFEST'], rows)]
+  return rows.length === 0 ? [head] : [head, '', ...formatTable(['TAG', '', 'MANIFEST'], rows, [], screen)]
 }

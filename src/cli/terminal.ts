@@ -1,4 +1,5 @@
 import type { Progress } from './command.ts'
+import { paintOf, printable, type Screen } from './screen.ts'
 
 /** How often the line on a terminal changes, in milliseconds. */
 const REFRESH = 100
@@ -27,19 +28,67 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)}h${pad(Math.floor((whole % 3600) / 60))}m`
 }
 
-/** Rows in columns as wide as their longest cell; `right` names the columns that hold numbers. */
+/** As much of a digest as people read: its algorithm and twelve digits. */
+export function shortDigest(digest: string): string {
+  return digest.slice(0, digest.indexOf(':') + 13)
+}
+
+/** Data as programs read it, and people who look what programs get. */
+export function formatJson(value: unknown): string {
+  return JSON.stringify(value, undefined, 2)
+}
+
+/** How long ago something was, as docker says it: `3 days ago`; nothing where that isn't known. */
+export function formatAge(at: number, now: number): string {
+  if (Number.isNaN(at)) return ''
+  const seconds = Math.max(0, Math.floor((now - at) / 1000))
+  const units: [name: string, seconds: number, from: number][] = [
+    ['year', 365 * 86_400, 730 * 86_400],
+    ['month', 30 * 86_400, 60 * 86_400],
+    ['week', 7 * 86_400, 14 * 86_400],
+    ['day', 86_400, 48 * 3600],
+    ['hour', 3600, 3600],
+    ['minute', 60, 60],
+    ['second', 1, 0]
+  ]
+  const [name, length] = units.find(([, , from]) => seconds >= from) ?? ['second', 1]
+  const n = Math.floor(seconds / length)
+  return `${n} ${name}${n === 1 ? '' : 's'} ago`
+}
+
+/**
+ * Rows in columns as wide as their longest cell; `right` names the columns that hold numbers. On a `screen`, the head
+ * stands out, and so do cells that say how something is.
+ */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  right: readonly number[] = []
+  right: readonly number[] = [],
+  screen?: Screen
 ): string[] {
-  const widths = head.map((cell, i) => Math.max(cell.length, ...rows.map((row) => row[i]?.length ?? 0)))
-  const line = (cells: readonly string[]) =>
+  const shown = rows.map((row) => row.map(printable))
+  const widths = head.map((cell, i) =>
+    shown.reduce((most, row) => Math.max(most, row[i]?.length ?? 0), cell.length)
+  )
+  const line = (cells: readonly string[], paint: (cell: string) => string) =>
     cells
-      .map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .map((cell, i) => {
+        const space = ' '.repeat(Math.max(0, (widths[i] ?? 0) - cell.length))
+        if (right.includes(i)) return space + paint(cell)
+        return i === cells.length - 1 ? paint(cell) : paint(cell) + space
+      })
       .join('  ')
       .trimEnd()
-  return [line(head), ...rows.map(line)]
+  return [
+    line(head, (cell) => screen?.paint(cell, 'bold') ?? cell),
+    ...shown.map((row) => line(row, (cell) => paintState(cell, screen)))
+  ]
+}
+
+/** A word that says how something is, as it stands out on a screen; other text as it is. */
+export function paintState(text: string, screen: Screen | undefined): string {
+  const paint = paintOf(text)
+  return paint === undefined || screen === undefined ? text : screen.paint(text, paint)
 }
 
 /** A report as one line: a bar where the total is known, rate and time left where they can be told. */

@@ -2,7 +2,8 @@ import { ACTIONS, type Action, type TokenInfo, tokensOf } from '../auth/index.ts
 import { asksForUsers, authFolderOf, ConfigError } from '../config.ts'
 import { duration } from '../config-values.ts'
 import type { Command } from './command.ts'
-import { formatTable } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 const WORDS = ['create', 'list', 'revoke'] as const
 
@@ -12,6 +13,7 @@ type Options = Parameters<Command['run']>[2]
 export const token: Command = {
   name: 'token',
   arguments: '<action> [token]',
+  words: WORDS,
   summary: 'manages tokens for machines: create, list, revoke; a running gateway sees it at once',
   examples: [
     ['seaway token create --repo example.com/app --can push --expires 30d', 'prints it, once'],
@@ -32,27 +34,27 @@ export const token: Command = {
     { flags: '--expires <time>', about: 'create: 12h, 30d…, or never; default 30d' },
     { flags: '--name <name>', about: 'create: what it is for; default the repositories' }
   ],
-  async run({ config, print }, [action = '', which], options) {
+  async run({ config, print, screen }, [action = '', which], options) {
     if (!(WORDS as readonly string[]).includes(action))
       throw new ConfigError(`'${action}' is no action; ${WORDS.join(', ')} are`)
     const tokens = tokensOf(authFolderOf(config))
     const json = options.json === true
     if (action === 'list') {
       const all = await tokens.list()
-      if (json) print(JSON.stringify(all))
-      else for (const line of table(all)) print(line)
+      if (json) print(formatJson(all))
+      else for (const line of table(all, screen)) print(line)
       return
     }
     if (action === 'revoke') {
       if (which === undefined)
         throw new ConfigError("token revoke needs an id or a name; see 'seaway token list'")
       const revoked = await tokens.revoke(which)
-      print(json ? JSON.stringify(revoked) : `${revoked.id} (${revoked.name}) is revoked`)
+      print(json ? formatJson(revoked) : `${revoked.id} (${revoked.name}) is revoked`)
       return
     }
     if (which !== undefined) throw new ConfigError('token create takes options only, see seaway token --help')
     const made = await tokens.create(requestOf(options))
-    print(json ? JSON.stringify(made) : made.secret)
+    print(json ? formatJson(made) : made.secret)
     if (!json && !asksForUsers(config))
       process.stderr.write(
         'nobody is asked for tokens here yet: see seaway login-user, and SEAWAY_AUTH_RULES\n'
@@ -80,7 +82,7 @@ function requestOf(options: Options): {
   return { name, repositories, can: can as Action[], ...(expires !== undefined && { expires }) }
 }
 
-const words = (value: string | boolean | undefined): string[] =>
+const words = (value: Options[string]): string[] =>
   String(value ?? '')
     .split(',')
     .map((word) => word.trim())
@@ -95,7 +97,7 @@ function expiryOf(text: string): number | undefined {
   }
 }
 
-function table(all: readonly TokenInfo[]): string[] {
+function table(all: readonly TokenInfo[], screen: Screen): string[] {
   const day = (time: number) => new Date(time).toISOString().slice(0, 16).replace('T', ' ')
   const rows = all.map(({ id, name, repositories, can, created, expires }) => [
     id,
@@ -105,5 +107,5 @@ function table(all: readonly TokenInfo[]): string[] {
     day(created),
     expires === undefined ? 'never' : expires <= Date.now() ? 'expired' : day(expires)
   ])
-  return formatTable(['ID', 'NAME', 'CAN', 'REPOSITORIES', 'CREATED', 'EXPIRES'], rows)
+  return formatTable(['ID', 'NAME', 'CAN', 'REPOSITORIES', 'CREATED', 'EXPIRES'], rows, [], screen)
 }

@@ -1,5 +1,6 @@
 import type { Command, Operations } from './command.ts'
-import { formatBytes, formatTable } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatBytes, formatJson, formatTable } from './terminal.ts'
 
 /** `seaway usage [DOMAIN|REPOSITORY]` */
 export const usage: Command = {
@@ -13,19 +14,19 @@ export const usage: Command = {
     ['seaway usage example.com/app --json', 'of one repository, for a program']
   ],
   json: true,
-  async run({ operate, print }, [name], { json }) {
+  async run({ operate, print, screen }, [name], { json }) {
     const report = await operate((operations, call) =>
       operations.usage(name === undefined ? {} : { name }, call)
     )
-    if (json) print(JSON.stringify(report))
-    else for (const line of textOf(report)) print(line)
+    if (json) print(formatJson(report))
+    else for (const line of textOf(report, screen)) print(line)
   }
 }
 
 type Report = Awaited<ReturnType<Operations['usage']>>
 type Row = Report['repositories'][number]
 
-function textOf(report: Report): string[] {
+function textOf(report: Report, screen: Screen): string[] {
   const { store, domains, repositories, more, warnings } = report
   const limit = (bytes: number | undefined, percent?: number) =>
     bytes === undefined ? '' : ` of ${formatBytes(bytes)}${percent === undefined ? '' : ` (${percent} %)`}`
@@ -68,7 +69,8 @@ function textOf(report: Report): string[] {
         formatBytes(row.month.fromClients + row.month.fromPeers),
         formatBytes(row.month.toClients + row.month.toPeers)
       ]),
-      [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+      [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+      screen
     )
   if (domains.length > 0) {
     const limits = domains.map((each) =>
@@ -88,7 +90,8 @@ function textOf(report: Report): string[] {
       '',
       'incomplete: part of it is elsewhere or damaged (seaway verify tells), and what that part names is not counted'
     )
-  if (warnings.length > 0) lines.push('', ...warnings.map((warning) => `warning: ${warning}`))
+  if (warnings.length > 0)
+    lines.push('', ...warnings.map((warning) => `${screen.paint('warning', 'yellow')}: ${warning}`))
   return lines
 }
 

@@ -2,7 +2,8 @@ import { ConfigError } from '../config.ts'
 import { size } from '../config-values.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Command, Operations } from './command.ts'
-import { formatBytes, formatTable } from './terminal.ts'
+import type { Screen } from './screen.ts'
+import { formatBytes, formatJson, formatTable } from './terminal.ts'
 
 /** Leaves half of what a disk gives to those who pull meanwhile. */
 const RATE = '100MB'
@@ -23,13 +24,13 @@ export const verify: Command = {
     { flags: '--rate <size>', about: `how much is read in a second at most, or none; default ${RATE}` },
     { flags: '--restart', about: 'begins anew instead of going on where the last one was interrupted' }
   ],
-  async run({ operate, print, config }, _args, { json, rate, restart }) {
+  async run({ operate, print, screen, config }, _args, { json, rate, restart }) {
     const limit = rateOf(typeof rate === 'string' ? rate : RATE)
     const report = await operate((operations, call) =>
       operations.verify({ restart: restart === true, ...(limit === undefined ? {} : { rate: limit }) }, call)
     )
-    if (json) print(JSON.stringify(report))
-    else for (const line of textOf(report, config.data)) print(line)
+    if (json) print(formatJson(report))
+    else for (const line of textOf(report, config.data, screen)) print(line)
     if (report.bad === 0 && report.rootless.length === 0) return
     throw new RegistryError(
       'UNAVAILABLE',
@@ -52,7 +53,7 @@ function rateOf(text: string): number | undefined {
   }
 }
 
-function textOf(report: Report, data: string): string[] {
+function textOf(report: Report, data: string, screen: Screen): string[] {
   const { blobs, blocks, bytes, mended, damaged, found, bad, rootless } = report
   const lines = [`checked ${blobs} blobs and ${blocks} small blocks, ${formatBytes(bytes)}`]
   if (mended > 0) lines.push(`mended what the index said of ${mended} blobs, whose bytes were right`)
@@ -73,7 +74,8 @@ function textOf(report: Report, data: string): string[] {
         entry.state,
         entry.outcome
       ]),
-      [1, 2]
+      [1, 2],
+      screen
     ),
     ...rootless.map((domain) => `no root: ${domain}`),
     '',

@@ -6,7 +6,7 @@ import { ConfigError, hasTls } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Command } from './command.ts'
 import { readSecret } from './secret-input.ts'
-import { formatTable } from './terminal.ts'
+import { formatJson, formatTable } from './terminal.ts'
 
 /** What a gateway says of somebody; see http/token-endpoint.ts. */
 interface Answer {
@@ -30,19 +30,19 @@ export const whoami: Command = {
     { flags: '--user <name>', about: 'this user, whose password is typed or comes on stdin' },
     { flags: '--token', about: 'a token, which is typed or comes on stdin' }
   ],
-  async run({ config, print }, [given], options) {
+  async run({ config, print, screen }, [given], options) {
     const url = urlOf(given, config)
     const headers = await headersOf(url, options['user'], options['token'] === true)
     const answer = await ask(url, headers, config.dialTimeout)
     if (options.json === true) {
-      print(JSON.stringify(answer))
+      print(formatJson(answer))
       return
     }
     print(`${answer.name} (${answer.kind}) at ${url.host}`)
     if (answer.rights.length === 0) print('has no rights')
     else {
       const rows = answer.rights.map(({ repositories, can }) => [can.join(', '), repositories.join(', ')])
-      for (const line of formatTable(['MAY', 'REPOSITORIES'], rows)) print(line)
+      for (const line of formatTable(['MAY', 'REPOSITORIES'], rows, [], screen)) print(line)
     }
   }
 }
@@ -58,7 +58,7 @@ function urlOf(given: string | undefined, config: Config): URL {
 
 async function headersOf(
   url: URL,
-  user: string | boolean | undefined,
+  user: Parameters<Command['run']>[2][string],
   token: boolean
 ): Promise<Record<string, string>> {
   if (token) return { authorization: `Bearer ${await readSecret('Token')}` }

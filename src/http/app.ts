@@ -43,6 +43,8 @@ export interface AuthOptions {
   readonly access?: Access | undefined
   readonly audit?: Audit | undefined
   readonly challenge: ChallengeOptions
+  /** Who everybody is in the audit log without `access`: anonymous, unless given. */
+  readonly who?: string
 }
 
 /** All routes of the gateway's port: the registry's and the trustless gateway's. */

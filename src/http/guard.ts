@@ -43,8 +43,8 @@ export interface Guard {
 /** The path of the token endpoint. */
 export const TOKEN_PATH = '/auth/token'
 
-/** The address of a client as it is written down, and counted when it guesses. */
-export const clientOf = (ctx: Context): string => bareIp(ctx.ip)
+/** The address of a client as it is written down, and counted when it guesses; `local` by the control socket. */
+export const clientOf = (ctx: Context): string => bareIp(ctx.ip) || 'local'
 
 /** What a route asks for, of those that are about one repository. */
 const NEEDS = {
@@ -59,6 +59,7 @@ export function createGuard(options: {
   access?: Access | undefined
   audit?: Audit | undefined
   challenge: ChallengeOptions
+  who?: string
   naming: Naming
 }): Guard {
   const { access, audit, naming } = options
@@ -171,7 +172,7 @@ export function createGuard(options: {
     async run(ctx, route, handle) {
       if (route.access === 'open') return handle()
       const identity = access && (await enter(ctx, route, access))
-      const who = identity === undefined ? 'anonymous' : nameOf(identity.principal)
+      const who = identity === undefined ? (options.who ?? 'anonymous') : nameOf(identity.principal)
       if (identity?.fresh === true) audit?.write({ event: 'login', who, client: clientOf(ctx) })
       await handle()
       const event = eventOf(route)

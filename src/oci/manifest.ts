@@ -155,24 +155,30 @@ function typeByFields(json: Record<string, unknown>): string | undefined {
   return config === 'application/vnd.docker.container.image.v1+json' ? DOCKER_MANIFEST : OCI_MANIFEST
 }
 
-function parseJson(bytes: Uint8Array): Record<string, unknown> {
-  if (bytes.length > MAX_MANIFEST) throw refused(`it is larger than ${MAX_MANIFEST} bytes`)
+/**
+ * Parses a JSON object of somebody else's, its size and depth bounded.
+ *
+ * @param what for the message
+ * @throws {RegistryError} MANIFEST_INVALID
+ */
+export function parseJson(bytes: Uint8Array, what = 'the manifest'): Record<string, unknown> {
+  if (bytes.length > MAX_MANIFEST) throw refused(`it is larger than ${MAX_MANIFEST} bytes`, what)
   let json: unknown
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    checkDepth(text)
+    checkDepth(text, what)
     json = JSON.parse(text)
   } catch (error) {
     if (error instanceof RegistryError) throw error
-    throw refused('it is not JSON')
+    throw refused('it is not JSON', what)
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw refused('it is not a JSON object')
+    throw refused('it is not a JSON object', what)
   return json as Record<string, unknown>
 }
 
 /** Refuses deep nesting before `JSON.parse` sees it. Brackets inside strings don't count. */
-function checkDepth(text: string): void {
+function checkDepth(text: string, what: string): void {
   let depth = 0
   let inString = false
   for (let i = 0; i < text.length; i++) {
@@ -182,7 +188,7 @@ function checkDepth(text: string): void {
       else if (c === 0x22) inString = false
     } else if (c === 0x22) inString = true
     else if (c === 0x7b || c === 0x5b) {
-      if (++depth > MAX_DEPTH) throw refused(`its JSON nests deeper than ${MAX_DEPTH}`)
+      if (++depth > MAX_DEPTH) throw refused(`its JSON nests deeper than ${MAX_DEPTH}`, what)
     } else if (c === 0x7d || c === 0x5d) depth--
   }
 }
@@ -194,6 +200,6 @@ function check<T>(schema: z.ZodType<T>, json: unknown): T {
   throw refused(`${issue?.path.join('.') || 'the document'}: ${issue?.message ?? 'does not fit the schema'}`)
 }
 
-function refused(why: string): RegistryError {
-  return new RegistryError('MANIFEST_INVALID', `the manifest was refused: ${why}`)
+function refused(why: string, what = 'the manifest'): RegistryError {
+  return new RegistryError('MANIFEST_INVALID', `${what} was refused: ${why}`)
 }

@@ -4,8 +4,13 @@ export type { Diagnosis, DoctorPart, DoctorStep, Trouble } from './doctor-types.
 export { createDomainRules, type DomainRules } from './domain-rules.ts'
 export type { History, PublishedRoot } from './history.ts'
 export type { HistoryEntry } from './history-log.ts'
+export type { ImageRepository, ImageSource, Provider } from './image-source.ts'
 export type { Ipns, KeyInfo } from './ipns.ts'
 export type { Listed, Lists, Page } from './lists.ts'
+export type { Looking, TreeLooking } from './look.ts'
+export type { SourceChanges } from './look-compare.ts'
+export type { Inspection, InspectQuery } from './look-inspect.ts'
+export type { Cursor, ImagesPage, ImagesQuery } from './look-list.ts'
 export {
   countedToPeers,
   createMeters,
@@ -32,6 +37,7 @@ export type { Referrer } from './referrers.ts'
 export { createRegistry } from './registry.ts'
 export type { Removed, RemoveRequest } from './remove-images.ts'
 export type { CollectSettings, RegistrySettings } from './settings.ts'
+export type { SourceName } from './source-name.ts'
 export type { SyncReport, SyncRequest } from './sync.ts'
 export { type Timing, timingsOf } from './timings.ts'
 export type { CollectRequest, Registry } from './types.ts'

@@ -25,6 +25,8 @@ export interface Place {
   readonly name: string | undefined
   /** Peers that are said to have the tree. */
   readonly peers: PeersOf
+  /** Its blocks, out of the store or from those. */
+  readonly load: LoadBlock
 }
 
 /** Turns names into trees. */
@@ -145,6 +147,7 @@ export function createPlaces(options: {
       what: `the tree ${root} that ${domain} publishes`,
       view,
       peers,
+      load,
       name: await nameIn(view, candidates, repository, signal, wants).catch((error: unknown) =>
         blameRecords(domain, found, error)
       )
@@ -154,13 +157,14 @@ export function createPlaces(options: {
   async function local(domain: string, repository: string, signal: AbortSignal): Promise<Place | undefined> {
     const view = await options.writer().view(domain)
     if (view === undefined) return undefined
-    const { peers } = fromDomain(domain)
+    const { peers, load } = fromDomain(domain)
     const candidates = async () => namesOf(domain, repository)
     return {
       kind: 'local',
       what: `the local tree of ${domain}`,
       view,
       peers,
+      load,
       name: await nameIn(view, candidates, repository, signal)
     }
   }
@@ -184,7 +188,8 @@ export function createPlaces(options: {
         log.info({ cause: reason(error) }, 'none of the standing peers can be reached')
         return []
       })
-    const view = openTree({ cid: root, size: 0 }, directories, holders.loader(peers, where))
+    const load = holders.loader(peers, where)
+    const view = openTree({ cid: root, size: 0 }, directories, load)
     const candidates = async () => {
       const found = [repository]
       for (const folder of await view.topFolders(signal)) {
@@ -201,7 +206,7 @@ export function createPlaces(options: {
         { cause: error }
       )
     })
-    return { kind: 'root', what, view, peers, name }
+    return { kind: 'root', what, view, peers, load, name }
   }
 
   return {

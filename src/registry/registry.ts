@@ -10,6 +10,7 @@ import { createHistoryLog } from './history-log.ts'
 import { createIpns } from './ipns.ts'
 import { createKeeping } from './keeping.ts'
 import { createLists } from './lists.ts'
+import { createTreeLooking } from './look.ts'
 import { createMeters } from './meters.ts'
 import { createNamed } from './named.ts'
 import { createPins } from './pins.ts'
@@ -27,7 +28,7 @@ import { createRepair } from './repair.ts'
 import { createAgain } from './repair-through.ts'
 import { startSchedules } from './schedules.ts'
 import { createSeeding } from './seeding.ts'
-import { PUBLISH_NOTHING, SEARCH_MS } from './settings.ts'
+import { LOOK_MS, PUBLISH_NOTHING, SEARCH_MS } from './settings.ts'
 import { createSync } from './sync.ts'
 import type { Registry } from './types.ts'
 import { createUsage } from './usage.ts'
@@ -133,6 +134,8 @@ export function createRegistry(options: RegistryOptions): Registry {
     return ipfs.block(cid, { peers, signal, keep: false })
   }
 
+  const lists = createLists({ trees, places, pull, ...(through && { through }) })
+
   return {
     pull,
     push: guardPush(
@@ -156,7 +159,18 @@ export function createRegistry(options: RegistryOptions): Registry {
     ),
     seeding,
     uploads,
-    lists: createLists({ trees, places, pull, ...(through && { through }) }),
+    lists,
+    looking: createTreeLooking({
+      store,
+      discovery: options.discovery,
+      places,
+      lists,
+      pull,
+      history,
+      peers: settings.peers,
+      domains: () => trees.domains(),
+      deadlineMs: settings.lookMs ?? LOOK_MS
+    }),
     names: options.upstreams,
     content: {
       ...createContent(

@@ -34,6 +34,8 @@ export interface RegistrySettings {
   readonly limits?: Limits
   /** Fetch what strangers ask for and isn't here, from whoever has it. */
   readonly fetchForPeers?: boolean
+  /** For one look at images; {@link LOOK_MS} unless given. */
+  readonly lookMs?: number
   /** For one search of the network for who has something; {@link SEARCH_MS} unless given. */
   readonly searchMs?: number
   /** Nothing is published by itself, and the system's name servers are asked, if not given. */
@@ -42,6 +44,9 @@ export interface RegistrySettings {
 
 /** Searches of a large network take seconds, and what they find after this long comes too late for a client. */
 export const SEARCH_MS = 30_000
+
+/** As long as a pull waits for its first byte, unless that is set otherwise. */
+export const LOOK_MS = 60_000
 
 /** How publishing works where nothing is set. */
 export const PUBLISH_NOTHING: PublishSettings = {

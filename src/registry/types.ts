@@ -7,6 +7,7 @@ import type { History } from './history.ts'
 import type { HistoryLog } from './history-log.ts'
 import type { Ipns } from './ipns.ts'
 import type { Lists } from './lists.ts'
+import type { TreeLooking } from './look.ts'
 import type { Meters } from './meters.ts'
 import type { Pins } from './pins.ts'
 import type { Prefetch } from './prefetch.ts'
@@ -31,6 +32,8 @@ export interface Registry {
   readonly lists: Lists
   /** The upstreams, and what else clients call domains and repositories that have one; not there unless there are any. */
   readonly names: (UpstreamNames & Pick<Upstreams, 'all'>) | undefined
+  /** What images are, without changing anything. */
+  readonly looking: TreeLooking
   /** What the store has by CID, for peers. */
   readonly content: Content
   /** What the network is told of that. */

@@ -75,6 +75,21 @@ export function createDispatchers(options: {
   }
 }
 
+/** Connections to a Unix socket, whatever host a URL names. */
+export function createSocketDispatchers(socketPath: string, timeoutMs: number): Dispatchers {
+  const agent = new Agent({
+    connections: CONNECTIONS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: { timeout: timeoutMs, socketPath }
+  })
+  return {
+    to: () => agent,
+    close: () => void agent.destroy().catch(() => undefined)
+  }
+}
+
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
 }

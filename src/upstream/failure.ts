@@ -19,16 +19,28 @@ export class UpstreamError extends Error {
   readonly retryAfterMs: number | undefined
   /** Whether it was silent, so that asking it once more would take as long again. */
   readonly silent: boolean
+  /** The status of the answer that it gave, if it gave one. */
+  readonly status: number | undefined
+  /** What it said of it for people, in one line. */
+  readonly said: string | undefined
 
   constructor(
     fault: Fault,
     message: string,
-    options: { cause?: unknown; retryAfterMs?: number | undefined; silent?: boolean } = {}
+    options: {
+      cause?: unknown
+      retryAfterMs?: number | undefined
+      silent?: boolean
+      status?: number
+      said?: string | undefined
+    } = {}
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.fault = fault
     this.retryAfterMs = options.retryAfterMs
     this.silent = options.silent ?? false
+    this.status = options.status
+    this.said = options.said
   }
 }
 

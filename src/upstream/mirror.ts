@@ -1,12 +1,13 @@
 import { retryAfterMs, UpstreamError } from './failure.ts'
-import type { Tokens } from './tokens.ts'
-import type { Reply, Wire } from './wire.ts'
+import { type Content, isStream } from './sending.ts'
+import { type Access, scopeOf, type Tokens } from './tokens.ts'
+import type { Ask, Reply, Wire } from './wire.ts'
 
 /** One server of an upstream: how it is asked, and how it has behaved. */
 export interface Mirror {
   readonly url: URL
   /**
-   * Asks below `/v2/<repository>/`. The answer has status 200, 206 or 304.
+   * Asks below `/v2/<repository>/`. The answer has status 200, 206 or 304; to what is put there, another 2xx.
    *
    * @throws {UpstreamError} for every other one, and as {@link Wire.send}
    */
@@ -20,11 +21,11 @@ export interface Mirror {
 }
 
 /** What is asked of a mirror. */
-export interface Question {
-  readonly method: 'GET' | 'HEAD'
-  readonly repository: string
-  /** Below the repository: `manifests/<reference>`, `blobs/<digest>`, `tags/list`. */
-  readonly path: string
+export interface Question extends Pick<Access, 'repository' | 'from'> {
+  readonly method: Ask['method']
+  /** Below the repository: `manifests/<reference>`, `blobs/<digest>`, `tags/list`. Or where it said that something goes on. */
+  readonly path: string | URL
+  readonly content?: Content
   readonly headers?: Readonly<Record<string, string>>
   readonly signal: AbortSignal
 }
@@ -42,6 +43,10 @@ const LIMITS = /^(?:docker-)?ratelimit-/
 /** How much of a refusal's body is read so that its connection can be used again, in bytes. */
 const MAX_REFUSAL = 64 * 1024
 
+/** Statuses of answers to what is read, and to what is put there or asked of an upload. */
+const READ: readonly number[] = [200, 206, 304]
+const WRITTEN: readonly number[] = [200, 201, 202, 204]
+
 /** Makes it. */
 export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }): Mirror {
   const { url, wire, tokens } = options
@@ -50,32 +55,49 @@ export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }):
   let failure: UpstreamError | undefined
   let limits: Record<string, string> = {}
 
-  /** A refusal, read to its end. */
-  async function drop(reply: Reply): Promise<void> {
-    await wire.read(reply, MAX_REFUSAL).catch(() => reply.body.destroy())
+  /** A refusal, read to its end: what it says, if it says it as registries do. */
+  async function drop(reply: Reply): Promise<string | undefined> {
+    try {
+      return messageIn((await wire.read(reply, MAX_REFUSAL)).toString())
+    } catch {
+      reply.body.destroy()
+      return undefined
+    }
   }
 
-  async function once({ repository, path, method, headers, signal }: Question): Promise<Reply> {
+  function targetOf({ repository, path }: Question): URL {
+    if (typeof path !== 'string') return path
     const base = url.href.endsWith('/') ? url.href : `${url.href}/`
-    const target = new URL(`v2/${repository}/${path}`, base)
-    let shown = tokens.known(repository)
+    return new URL(repository === '' ? `v2/${path}` : `v2/${repository}/${path}`, base)
+  }
+
+  async function once(question: Question): Promise<Reply> {
+    const { repository, method, headers, content, from, signal } = question
+    const target = targetOf(question)
+    const reads = method === 'GET' || method === 'HEAD'
+    const scope = scopeOf({ repository, push: !reads || typeof question.path !== 'string', from })
+    let shown = target.origin === url.origin ? tokens.known(scope) : undefined
     for (let tries = 0; ; tries++) {
       const reply = await wire.send({
         method,
         url: target,
         headers: { 'user-agent': 'seaway', ...headers, ...(shown !== undefined && { authorization: shown }) },
+        ...(content !== undefined && { content }),
         signal
       })
       note(reply)
-      if ([200, 206, 304].includes(reply.status)) return reply
-      await drop(reply)
+      if ((reads && typeof question.path === 'string' ? READ : WRITTEN).includes(reply.status)) return reply
+      const said = await drop(reply)
+      const what = `${url.host}/${repository}`
       // a storage service behind it that says so has no business with what we show to the registry
       const home = reply.url.origin === url.origin
-      if (reply.status !== 401 || !home) throw refusal(reply, `${url.host}/${repository}`)
-      tokens.refused(repository)
+      if (reply.status !== 401 || !home) throw refusal(reply, what, said)
+      tokens.refused(scope)
       // what was known may have become too old; what was made for this hasn't
-      if (tries > 0) throw refusal(reply, `${url.host}/${repository}`)
-      shown = await tokens.challenged(repository, reply.headers['www-authenticate'], signal)
+      if (tries > 0) throw refusal(reply, what, said)
+      shown = await tokens.challenged(scope, reply.headers['www-authenticate'], signal)
+      if (content !== undefined && isStream(content))
+        throw new UpstreamError('down', `${what} asked for a login while something was sent to it`)
     }
   }
 
@@ -110,17 +132,39 @@ export function createMirror(options: { url: URL; wire: Wire; tokens: Tokens }):
   }
 }
 
+/** The longest message of a registry that is passed on, in characters. */
+const MAX_SAID = 500
+
+/** What a refusal says, on one line. @see https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes */
+function messageIn(text: string): string | undefined {
+  try {
+    const [first] = (JSON.parse(text) as { errors?: { code?: unknown; message?: unknown }[] }).errors ?? []
+    const said = [first?.message, first?.code].find((one) => typeof one === 'string' && one !== '')
+    return typeof said === 'string' ? said.replace(/\s+/g, ' ').slice(0, MAX_SAID) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** What a status that is no success means. */
-function refusal({ status, headers, url }: Reply, what: string): UpstreamError {
+function refusal({ status, headers, url }: Reply, what: string, said: string | undefined): UpstreamError {
   const wait = retryAfterMs(headers['retry-after'])
-  if (status === 404) return new UpstreamError('unknown', `${what} hasn't got it`)
+  if (status === 404) return new UpstreamError('unknown', `${what} hasn't got it`, { status, said })
   if (status === 401 || status === 403)
-    return new UpstreamError('denied', `${what} refuses access (${status})`)
+    return new UpstreamError('denied', `${what} refuses access (${status})`, { status, said })
   if (status === 429) {
     const when = wait === undefined ? '' : `, and wants to be left alone for ${Math.ceil(wait / 1000)} s`
-    return new UpstreamError('busy', `${what} is asked too often (429)${when}`, { retryAfterMs: wait })
+    return new UpstreamError('busy', `${what} is asked too often (429)${when}`, {
+      retryAfterMs: wait,
+      status,
+      said
+    })
   }
   if (status === 408 || status >= 500)
-    return new UpstreamError('down', `${what} fails (${status} from ${url.host})`, { retryAfterMs: wait })
-  return new UpstreamError('wrong', `${what} answers ${status}, which means nothing here`)
+    return new UpstreamError('down', `${what} fails (${status} from ${url.host})`, {
+      retryAfterMs: wait,
+      status,
+      said
+    })
+  return new UpstreamError('wrong', `${what} answers ${status}, which means nothing here`, { status, said })
 }

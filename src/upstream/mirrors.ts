@@ -24,9 +24,9 @@ const WAIT_MS = 100
 const PATIENCE_MS = 5000
 
 /**
- * Makes it. What the last one says counts where it hasn't got something: mirrors before it may have less.
+ * Makes it. `most` is how often one is asked that fails at once. What the last one says counts where it hasn't got something: mirrors before it may have less.
  */
-export function createAsk(mirrors: readonly Mirror[]): Ask {
+export function createAsk(mirrors: readonly Mirror[], most = TRIES): Ask {
   async function tryOne<T>(
     mirror: Mirror,
     signal: AbortSignal,
@@ -43,7 +43,7 @@ export function createAsk(mirrors: readonly Mirror[]): Ask {
         const passing =
           (error.fault === 'down' && !error.silent) ||
           (error.fault === 'busy' && error.retryAfterMs !== undefined)
-        const again = patient && passing && tries < TRIES && wait <= PATIENCE_MS
+        const again = patient && passing && tries < most && wait <= PATIENCE_MS
         if (!again) {
           mirror.failed(error)
           throw error

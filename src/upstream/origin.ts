@@ -27,6 +27,8 @@ export interface OriginOptions {
   readonly size: number | undefined
   /** For messages. */
   readonly what: string
+  /** What readers are told of a failure: what clients are, unless given. */
+  readonly refusal?: (error: unknown) => unknown
   /** Told of the mirror whose bytes turned out wrong. */
   readonly onWrong: (mirror: Mirror) => void
 }
@@ -37,6 +39,7 @@ export interface OriginOptions {
  */
 export function createOrigin(options: OriginOptions): Origin {
   const { ask, wire, repository, digest, what } = options
+  const refusal = options.refusal ?? ((error: unknown) => asRefusal(error, 'BLOB_UNKNOWN'))
   const path = `blobs/${digest}`
   const from = new Set<Mirror>()
   let known = options.size
@@ -54,7 +57,7 @@ export function createOrigin(options: OriginOptions): Origin {
       })
       return known
     } catch (error) {
-      throw asRefusal(error, 'BLOB_UNKNOWN')
+      throw refusal(error)
     }
   }
 
@@ -114,12 +117,11 @@ export function createOrigin(options: OriginOptions): Origin {
           signal.throwIfAborted()
           const broken = error instanceof UpstreamError && error.fault === 'down' && mirror !== undefined
           // who doesn't even begin was asked often enough; who has begun may be starting again
-          if (!answered && at === begin) throw asRefusal(error, 'BLOB_UNKNOWN')
+          if (!answered && at === begin) throw refusal(error)
           if (at - gained >= GAIN) fruitless = 0
           gained = at
           fruitless += broken && error.silent ? SILENT : 1
-          if (!broken || fruitless > MAX_FRUITLESS || breaks >= MAX_BREAKS)
-            throw asRefusal(error, 'BLOB_UNKNOWN')
+          if (!broken || fruitless > MAX_FRUITLESS || breaks >= MAX_BREAKS) throw refusal(error)
           if (fruitless > 1) mirror?.failed(error)
           await sleep(WAIT_MS * 2 ** fruitless, undefined, { signal })
         }

@@ -5,18 +5,35 @@ import { retryAfterMs, UpstreamError } from './failure.ts'
 import { createShared } from './shared.ts'
 import type { Wire } from './wire.ts'
 
-/** What one registry is shown so that it lets us in. */
+/** What is wanted of a registry. */
+export interface Access {
+  /** Empty for what belongs to none: the catalogue. */
+  readonly repository: string
+  /** Whether something is put there; else it is only read. */
+  readonly push?: boolean
+  /** Another one that is read from at the same time. */
+  readonly from?: string | undefined
+}
+
+/** It as token services have it. @see https://distribution.github.io/distribution/spec/auth/scope/ */
+export function scopeOf({ repository, push = false, from }: Access): string {
+  if (repository === '') return 'registry:catalog:*'
+  const own = `repository:${repository}:${push ? 'pull,push' : 'pull'}`
+  return from === undefined ? own : `${own} repository:${from}:pull`
+}
+
+/** What one registry is shown so that it lets us in, by the scope of what is wanted: {@link scopeOf}. */
 export interface Tokens {
-  /** The Authorization header that worked last for a repository, if it still holds. */
-  known(repository: string): string | undefined
+  /** The Authorization header that worked last for a scope, if it still holds. */
+  known(scope: string): string | undefined
   /**
    * Answers a 401: fetches a token, or shows the credentials. Those who ask for the same at the same time share it.
    *
    * @throws {UpstreamError} `denied` when there is nothing (more) to show, and as {@link Wire.send}
    */
-  challenged(repository: string, header: string | undefined, signal: AbortSignal): Promise<string>
+  challenged(scope: string, header: string | undefined, signal: AbortSignal): Promise<string>
   /** What was shown isn't taken: it is forgotten. */
-  refused(repository: string): void
+  refused(scope: string): void
 }
 
 /** How long a token holds that doesn't say so, and how much earlier it is given up, in milliseconds. */
@@ -41,14 +58,10 @@ export function createTokens(options: {
   const cache = new LRUCache<string, { header: string }>({ max: 2000 })
   const share = createShared<string>()
 
-  async function answer(
-    repository: string,
-    header: string | undefined,
-    signal: AbortSignal
-  ): Promise<string> {
+  async function answer(wanted: string, header: string | undefined, signal: AbortSignal): Promise<string> {
     const challenges = parseChallenges(header ?? '')
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer')
-    if (bearer !== undefined) return token(repository, bearer, signal)
+    if (bearer !== undefined) return token(wanted, bearer, signal)
     const credential = await options.credential(signal)
     if (
       challenges.some(({ scheme }) => scheme === 'basic') &&
@@ -56,13 +69,13 @@ export function createTokens(options: {
       'user' in credential
     ) {
       const shown = basic(credential)
-      cache.set(repository, { header: shown }, { ttl: 0 })
+      cache.set(wanted, { header: shown }, { ttl: 0 })
       return shown
     }
     throw new UpstreamError('denied', `${home.host} asks for a login`)
   }
 
-  async function token(repository: string, { parameters }: Challenge, signal: AbortSignal): Promise<string> {
+  async function token(wanted: string, { parameters }: Challenge, signal: AbortSignal): Promise<string> {
     const { realm = '', service, scope } = parameters
     const url = URL.canParse(realm, home.href) ? new URL(realm, home) : undefined
     if (url === undefined || !/^https?:$/.test(url.protocol))
@@ -70,7 +83,7 @@ export function createTokens(options: {
     if (home.protocol === 'https:' && url.protocol === 'http:')
       throw new UpstreamError('wrong', `${home.host} names a token service without TLS, which is refused`)
     const credential = await options.credential(signal)
-    const wanted = scope ?? `repository:${repository}:pull`
+    const asked = scope ?? wanted
     const reply =
       credential !== undefined && 'identityToken' in credential
         ? await wire.send({
@@ -80,7 +93,7 @@ export function createTokens(options: {
             content: new URLSearchParams({
               grant_type: 'refresh_token',
               client_id: 'seaway',
-              scope: wanted,
+              scope: asked,
               refresh_token: credential.identityToken,
               ...(service !== undefined && { service })
             }).toString(),
@@ -88,7 +101,7 @@ export function createTokens(options: {
           })
         : await wire.send({
             method: 'GET',
-            url: withQuery(url, service, wanted),
+            url: withQuery(url, service, asked),
             headers: credential === undefined ? {} : { authorization: basic(credential) },
             signal
           })
@@ -104,15 +117,15 @@ export function createTokens(options: {
     }
     const { value, ms } = tokenIn(text, url)
     const header = `Bearer ${value}`
-    if (ms > EARLY_MS) cache.set(repository, { header }, { ttl: ms - EARLY_MS })
+    if (ms > EARLY_MS) cache.set(wanted, { header }, { ttl: ms - EARLY_MS })
     return header
   }
 
   return {
-    known: (repository) => cache.get(repository)?.header,
-    refused: (repository) => void cache.delete(repository),
-    challenged: (repository, header, signal) =>
-      share(`${repository}\n${header ?? ''}`, signal, (shared) => answer(repository, header, shared))
+    known: (scope) => cache.get(scope)?.header,
+    refused: (scope) => void cache.delete(scope),
+    challenged: (scope, header, signal) =>
+      share(`${scope}\n${header ?? ''}`, signal, (shared) => answer(scope, header, shared))
   }
 }
 

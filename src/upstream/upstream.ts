@@ -89,7 +89,7 @@ export interface Upstream {
 }
 
 /** What clients of today can use; a registry that knows none of a tag's types converts it otherwise. */
-const ACCEPT = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, '*/*;q=0.1'].join(', ')
+export const MANIFEST_TYPES = [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, '*/*;q=0.1'].join(', ')
 
 /** What servers say that don't know manifests. */
 const UNTYPED = new Set(['', 'application/json', 'application/octet-stream', 'text/plain'])
@@ -104,11 +104,15 @@ export function createUpstream(options: {
   mirrors: readonly Mirror[]
   isPrivate: Upstream['isPrivate']
   wire: Wire
+  /** How often a server is asked that fails at once; {@link createAsk}'s unless given. */
+  tries?: number
+  /** What readers of a blob are told of a failure: what clients are, unless given. */
+  refusal?: (error: unknown) => unknown
   /** What {@link Upstream.check} asks for without an image. */
   probe: Checked
 }): Upstream {
   const { domain, policy, mirrors, wire } = options
-  const ask = createAsk(mirrors)
+  const ask = createAsk(mirrors, options.tries)
   const wrong = new Map<string, number>()
 
   const offline = () => {
@@ -134,7 +138,7 @@ export function createUpstream(options: {
     reference: string,
     signal: AbortSignal
   ): Promise<UpstreamManifest> {
-    const headers = { accept: ACCEPT, 'accept-encoding': 'identity' }
+    const headers = { accept: MANIFEST_TYPES, 'accept-encoding': 'identity' }
     const reply = await mirror.ask({
       method: 'GET',
       repository,
@@ -178,7 +182,7 @@ export function createUpstream(options: {
     async isSame(repository, tag, { digest, etag }, signal) {
       offline()
       const headers: Record<string, string> = {
-        accept: ACCEPT,
+        accept: MANIFEST_TYPES,
         ...(etag !== undefined && { 'if-none-match': etag })
       }
       return ask(signal, { patient: false }, async (mirror) => {
@@ -200,7 +204,7 @@ export function createUpstream(options: {
           method: 'HEAD',
           repository,
           path,
-          headers: { accept: ACCEPT },
+          headers: { accept: MANIFEST_TYPES },
           signal
         })
         reply.body.resume()
@@ -230,6 +234,7 @@ export function createUpstream(options: {
         digest,
         size,
         what: `${domain}/${repository}`,
+        ...(options.refusal && { refusal: options.refusal }),
         onWrong: (mirror) => noteWrong(mirror, digest)
       })
     },

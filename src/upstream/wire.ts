@@ -5,6 +5,7 @@ import type { DialPolicy } from '../ipfs/policy.ts'
 import { isAbort, reason } from '../oci/errors.ts'
 import type { Dispatchers } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
+import { type Content, isStream, sending } from './sending.ts'
 
 /** By names in lower case; what came several times is joined by commas. */
 export type Headers = Readonly<Record<string, string | undefined>>
@@ -20,21 +21,31 @@ export interface Reply {
 
 /** What is sent. */
 export interface Ask {
-  readonly method: 'GET' | 'HEAD' | 'POST'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
-  readonly content?: string
+  readonly content?: Content
+  /** For an answer to begin after all was sent, and for what is sent to be taken, in ms; the wire's unless given. */
+  readonly answerMs?: number
   readonly signal: AbortSignal
 }
 
 /** HTTP(S) requests to one upstream's servers, and to those that they send us to. */
 export interface Wire {
-  /** Sends a request, and follows redirects. @throws {UpstreamError} `down`, `wrong`; the signal's reason */
+  /**
+   * Sends a request, and follows redirects, unless it carried bytes that are gone.
+   *
+   * @throws {UpstreamError} `down`, `wrong`; the signal's reason; what a content throws that is sent as it comes
+   */
   send(ask: Ask): Promise<Reply>
   /** All of a small body. @throws {UpstreamError} `wrong` when it is longer than `limit` bytes */
-  read(reply: Reply, limit: number): Promise<Buffer>
-  /** A body as it comes. Ends with `down` when it is silent, or next to it, for too long. */
-  chunks(reply: Reply): AsyncGenerator<Uint8Array>
+  read(reply: Reply, limit: number, silenceMs?: number): Promise<Buffer>
+  /**
+   * A body as it comes. Ends with `down` when it is silent, or next to it, for too long.
+   *
+   * @param silenceMs how long that is; the wire's unless given
+   */
+  chunks(reply: Reply, silenceMs?: number): AsyncGenerator<Uint8Array>
   close(): void
 }
 
@@ -56,26 +67,39 @@ const PRIVATE = new Set(['authorization', 'cookie'])
 /**
  * @param options.timeoutMs for an answer to begin, and for its silence
  * @param options.trusted hosts that the operator named; of others, those that `policy` refuses aren't dialled
+ * @param options.name how messages call a server that has no host of its own; each by its host unless given
  */
 export function createWire(options: {
   dispatchers: Dispatchers
   timeoutMs: number
   trusted: ReadonlySet<string>
   policy: Pick<DialPolicy, 'hostRefusal'>
+  name?: string
 }): Wire {
   const { dispatchers, timeoutMs, trusted, policy } = options
+  const nameOf = (url: URL) => options.name ?? url.host
 
   /** Sends a request without following where it leads. */
-  async function once({ method, url, headers, content, signal }: Ask): Promise<Reply & Dumped> {
+  async function once(ask: Ask): Promise<Reply & Dumped> {
+    const { method, url, headers, content, answerMs = timeoutMs, signal } = ask
     signal.throwIfAborted()
     const own = trusted.has(url.hostname)
     const refused = own ? undefined : policy.hostRefusal(url.hostname.replace(/^\[|\]$/g, ''))
     if (refused !== undefined) throw new UpstreamError('wrong', `${url.host} is not dialled: ${refused}`)
     const late = new AbortController()
-    const timer = setTimeout(() => {
-      const what = `${url.host} did not answer within ${timeoutMs} ms`
-      late.abort(new UpstreamError('down', what, { silent: true }))
-    }, timeoutMs)
+    let timer: NodeJS.Timeout | undefined
+    let answered = false
+    const rest = () => clearTimeout(timer)
+    const wait = () => {
+      rest()
+      if (answered) return
+      timer = setTimeout(() => {
+        const what = `${nameOf(url)} did not answer within ${answerMs} ms`
+        late.abort(new UpstreamError('down', what, { silent: true }))
+      }, answerMs)
+    }
+    const source = content === undefined || !isStream(content) ? undefined : sending(content, rest, wait)
+    wait()
     try {
       const answer = await request(url, {
         dispatcher: dispatchers.to(url, own),
@@ -83,7 +107,7 @@ export function createWire(options: {
         headers,
         signal: AbortSignal.any([signal, late.signal]),
         highWaterMark: READ_AHEAD,
-        ...(content !== undefined && { body: content })
+        ...(content !== undefined && { body: source?.body ?? (content as string | Uint8Array) })
       })
       const { body } = answer
       body.on('error', () => undefined) // whoever reads hears of it
@@ -96,9 +120,11 @@ export function createWire(options: {
       }
     } catch (error) {
       if (signal.aborted) throw signal.reason
-      throw failed(late.signal.aborted ? late.signal.reason : error, url)
+      if (source?.failure() !== undefined) throw source.failure()
+      throw failed(late.signal.aborted ? late.signal.reason : error, nameOf(url))
     } finally {
-      clearTimeout(timer)
+      answered = true
+      rest()
     }
   }
 
@@ -110,6 +136,7 @@ export function createWire(options: {
         const { dump, ...reply } = await once({ ...ask, url, headers })
         const { location } = reply.headers
         if (![301, 302, 303, 307, 308].includes(reply.status) || location === undefined) return reply
+        if (ask.content !== undefined && isStream(ask.content)) return reply
         await dump()
         if (!URL.canParse(location, url.href))
           throw new UpstreamError('wrong', `${url.host} redirects to what is no URL`)
@@ -128,19 +155,19 @@ export function createWire(options: {
       throw new UpstreamError('wrong', `${ask.url.host} redirects more than ${MAX_REDIRECTS} times`)
     },
 
-    async read(reply, limit) {
+    async read(reply, limit, silenceMs) {
       const chunks: Uint8Array[] = []
       let size = 0
-      for await (const chunk of this.chunks(reply)) {
+      for await (const chunk of this.chunks(reply, silenceMs)) {
         size += chunk.length
         if (size > limit)
-          throw new UpstreamError('wrong', `${reply.url.host} answered with more than ${limit} bytes`)
+          throw new UpstreamError('wrong', `${nameOf(reply.url)} answered with more than ${limit} bytes`)
         chunks.push(chunk)
       }
       return Buffer.concat(chunks)
     },
 
-    async *chunks({ body, url }) {
+    async *chunks({ body, url }, silenceMs = timeoutMs) {
       let bytes = 0
       let waited = 0
       let since: number | undefined
@@ -152,16 +179,16 @@ export function createWire(options: {
       }
       const watch = setInterval(() => {
         account()
-        const silent = waited > timeoutMs * 0.8 && bytes < (LEAST_RATE * waited) / 1000
+        const silent = waited > silenceMs * 0.8 && bytes < (LEAST_RATE * waited) / 1000
         if (silent)
           body.destroy(
-            new UpstreamError('down', `${url.host} sent ${bytes} bytes in ${Math.round(waited)} ms`, {
+            new UpstreamError('down', `${nameOf(url)} sent ${bytes} bytes in ${Math.round(waited)} ms`, {
               silent: true
             })
           )
         bytes = 0
         waited = 0
-      }, timeoutMs)
+      }, silenceMs)
       const chunks = chunksOf(body)
       try {
         for (;;) {
@@ -175,7 +202,7 @@ export function createWire(options: {
         }
       } catch (error) {
         if (error instanceof UpstreamError || isAbort(error)) throw error
-        throw new UpstreamError('down', `${url.host} broke off: ${reason(error)}`, { cause: error })
+        throw new UpstreamError('down', `${nameOf(url)} broke off: ${reason(error)}`, { cause: error })
       } finally {
         clearInterval(watch)
         await chunks.return?.()
@@ -198,12 +225,14 @@ function joined(headers: Readonly<Record<string, string | string[] | undefined>>
 }
 
 /** What a request failed with, in words. */
-function failed(error: unknown, url: URL): UpstreamError {
+function failed(error: unknown, name: string): UpstreamError {
   if (error instanceof UpstreamError) return error
   const { code } = error as NodeJS.ErrnoException
   const why: Record<string, string> = {
     ECONNREFUSED: `nobody listens ${whereIn(error)} (connection refused)`,
     UND_ERR_CONNECT_TIMEOUT: 'it does not take a connection',
+    ENOENT: 'it is not there: no such socket',
+    EACCES: 'it may not be used: this user has no permission for its socket',
     ENOTFOUND: 'its name is not known to DNS',
     EAI_AGAIN: 'its name cannot be looked up now',
     SELF_SIGNED_CERT_IN_CHAIN: 'its authority is not trusted: name the certificate with ca=',
@@ -212,7 +241,7 @@ function failed(error: unknown, url: URL): UpstreamError {
     DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name it with ca='
   }
   const silent = code === 'UND_ERR_CONNECT_TIMEOUT'
-  return new UpstreamError('down', `${url.host}: ${why[code ?? ''] ?? reason(error)}`, {
+  return new UpstreamError('down', `${name}: ${why[code ?? ''] ?? reason(error)}`, {
     cause: error,
     silent
   })

@@ -1,4 +1,4 @@
-/** A TCP proxy that cuts connections in the middle of an answer, as a network does. */
+/** A TCP proxy that cuts connections in the middle of an answer, or of what is sent, as a network does. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
 /** A proxy that runs. */
@@ -12,13 +12,14 @@ export interface CuttingProxy {
 
 /**
  * Listens on 127.0.0.1 and passes everything on to `target` (`host:port`). A connection that carries more
- * than `after` bytes of answers is cut, as long as there are `times` left: reset unless told to close it.
+ * than `after` bytes of answers (or `of` requests) is cut, as long as there are `times` left: reset unless told to close it.
  */
 export async function startCuttingProxy(options: {
   target: string
   after: number
   times: number
   how?: 'reset' | 'close'
+  of?: 'answers' | 'requests'
 }): Promise<CuttingProxy> {
   const [host = '', port = ''] = options.target.split(':')
   const sockets = new Set<Socket>()
@@ -34,22 +35,23 @@ export async function startCuttingProxy(options: {
         upstream.destroy()
       })
     }
-    client.pipe(upstream)
-    upstream.on('data', (chunk: Buffer) => {
+    const [from, to] = options.of === 'requests' ? [client, upstream] : [upstream, client]
+    to.pipe(from)
+    from.on('data', (chunk: Buffer) => {
       passed += chunk.length
       if (passed > options.after && cuts < options.times) {
         cuts++
-        upstream.destroy()
-        const cut = () => (options.how === 'close' ? client.end() : client.resetAndDestroy())
-        client.write(chunk.subarray(0, chunk.length >> 1), cut)
+        from.destroy()
+        const cut = () => (options.how === 'close' ? to.end() : to.resetAndDestroy())
+        to.write(chunk.subarray(0, chunk.length >> 1), cut)
         return
       }
-      if (!client.write(chunk)) {
-        upstream.pause()
-        client.once('drain', () => upstream.resume())
+      if (!to.write(chunk)) {
+        from.pause()
+        to.once('drain', () => from.resume())
       }
     })
-    upstream.on('end', () => client.end())
+    from.on('end', () => to.end())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {

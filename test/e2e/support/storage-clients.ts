@@ -1,7 +1,8 @@
 /** podman and buildah, which keep images in a storage of their own. */
-import { writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Client, type ClientOptions, home } from './client.ts'
+import { spawnDaemon } from './daemon.ts'
 import { run } from './process.ts'
 
 /**
@@ -16,9 +17,8 @@ cgroup_manager = "cgroupfs"
 events_logger = "none"
 `
 
-/** podman, with the `vfs` driver unless told, which works on every file system. */
-export async function podman(options: ClientOptions & { storageDriver?: string }): Promise<Client> {
-  const { dir, signal, storageDriver = 'vfs' } = options
+/** podman's storage below a folder: the words that name it, with the `vfs` driver unless told, and its environment. */
+async function podmanIn({ dir, storageDriver = 'vfs' }: ClientOptions & { storageDriver?: string }) {
   const env = { ...(await home(dir)), CONTAINERS_CONF: join(dir, 'containers.conf') }
   await writeFile(env.CONTAINERS_CONF, PODMAN_CONF)
   const own = [
@@ -29,7 +29,32 @@ export async function podman(options: ClientOptions & { storageDriver?: string }
     '--tmpdir',
     join(dir, 'tmp/podman')
   ]
-  const global = [...own, '--storage-driver', storageDriver]
+  return { env, global: [...own, '--storage-driver', storageDriver] }
+}
+
+/** podman's API on a socket, over a storage of its own, and the client beside it. */
+export async function servePodman(
+  options: ClientOptions
+): Promise<{ host: string; client: Client; stop(): Promise<void> }> {
+  const { dir, signal } = options
+  const { env, global } = await podmanIn(options)
+  const socket = join(dir, 'podman.sock')
+  const daemon = await spawnDaemon({
+    name: 'podman',
+    command: 'podman',
+    args: [...global, 'system', 'service', '--time=0', `unix://${socket}`],
+    dir,
+    env,
+    ...(signal && { signal }),
+    ready: async () => (await stat(socket)).isSocket()
+  })
+  return { host: `unix://${socket}`, client: await podman(options), stop: () => daemon.stop() }
+}
+
+/** podman, with the `vfs` driver unless told, which works on every file system. */
+export async function podman(options: ClientOptions & { storageDriver?: string }): Promise<Client> {
+  const { signal } = options
+  const { env, global } = await podmanIn(options)
   const exec: Client['run'] = (args, more) => run('podman', [...global, ...args], { signal, env, ...more })
   return {
     name: 'podman',

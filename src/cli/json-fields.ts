@@ -1,0 +1,290 @@
+/** A field of what a command prints with `--json`. */
+export type JsonField = readonly [name: string, type: string, meaning: string]
+
+/** What a command prints: one object, or a list of them. */
+export interface JsonShape {
+  readonly list?: true
+  /** A `?` behind a name: it may be missing. */
+  readonly fields: readonly JsonField[]
+}
+
+const TRAFFIC = '{fromClients, toClients, fromPeers, toPeers} in bytes'
+const TAGS = 'list of {repository, tag, base?, ours?, theirs?}'
+
+const SUMMARY: readonly JsonField[] = [
+  ['image', 'text', 'its name, as other commands take it'],
+  ['repository', 'text', 'as the source calls it'],
+  ['tag?', 'text', 'missing where not even the tags of the repository could be read'],
+  ['digest?', 'digest', 'what the tag points at'],
+  ['mediaType?', 'text', 'of the manifest; this and all below are missing with `--quiet`'],
+  ['type?', 'text', '`image`, `index` or `artifact`'],
+  ['artifactType?', 'text', 'of an artifact'],
+  [
+    'platforms?',
+    'list',
+    '{platform, digest, size?, layers?, created?, problem?}, one for each image of an index'
+  ],
+  [
+    'size?',
+    'bytes',
+    'config and layers, compressed, each once; of the platform that was asked for, or of all'
+  ],
+  ['layers?', 'number', 'layers, each once'],
+  ['created?', 'time', 'as the config says, else the annotation `org.opencontainers.image.created`'],
+  ['labels?', 'object', 'of the config, of the first platform or the one that was asked for'],
+  ['problem?', 'text', 'why something is missing']
+]
+
+/**
+ * What `--json` prints, by command. Fields are only ever added: what stands here stays. README's table is generated from
+ * it, and `test/e2e/cli-look.spec.ts` holds it against what is printed.
+ */
+export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
+  'images, tags': { list: true, fields: SUMMARY },
+  'images --count, tags --count': {
+    fields: [
+      ['repositories', 'number', 'repositories with a tag that was wanted'],
+      ['tags', 'number', 'such tags'],
+      ['images', 'number', 'different digests that they point at']
+    ]
+  },
+  inspect: {
+    fields: [
+      ['image', 'text', 'its name, as other commands take it'],
+      ['source', 'text', 'where it was found, in words'],
+      ['root?', 'CID', 'of the tree in which it was found'],
+      ['repository', 'text', 'as it was asked for'],
+      ['tag?', 'text', 'as it was asked for'],
+      ['digest', 'digest', 'of the manifest'],
+      ['cid?', 'CID', 'of the manifest'],
+      ['mediaType', 'text', 'of the manifest'],
+      ['type', 'text', '`image`, `index` or `artifact`'],
+      ['artifactType?', 'text', 'of an artifact'],
+      ['subject?', 'digest', 'of the manifest that it refers to'],
+      ['annotations', 'object', 'of the manifest'],
+      [
+        'platforms',
+        'list',
+        '{platform, digest, cid?, here?, config?, about?, layers, size, problem?}; config and layers are {digest, mediaType, size, cid?, here?, step?}; `here`: in this store; `about`: {created?, author?, platform?, user?, env, entrypoint, cmd, workingDir?, ports, volumes, labels, steps}'
+      ],
+      [
+        'referrers?',
+        'list',
+        '{mediaType, digest, size, artifactType?, annotations?}: signatures, SBOMs; missing where the source could not say'
+      ],
+      [
+        'providers',
+        'list',
+        '{address, from, connected?}: multiaddrs or URLs, and who says so: `record`, `setting`, `registry`'
+      ],
+      ['manifest', 'object', 'as it is; `--raw` prints its bytes']
+    ]
+  },
+  'diff (roots)': {
+    fields: [
+      ['before', 'text', 'the first source'],
+      ['after', 'text', 'the second source'],
+      ['counts', 'object', '{added, changed, removed} of those listed'],
+      [
+        'changes',
+        'list',
+        '{repository, tag, change, before?, after?, layers?, problem?}; `change` is `added`, `changed` or `removed`; `layers`: {same, added, removed, bytesAdded, bytesRemoved}, without `--tags`'
+      ],
+      ['more', 'number', 'changes beyond `--limit`']
+    ]
+  },
+  'diff (images)': {
+    fields: [
+      ['before', 'object', '{image, digest}'],
+      ['after', 'object', '{image, digest}'],
+      ['same', 'yes or no', 'whether the digests are equal'],
+      ['layers', 'list', '{change, digest, size, cid?}; `change` is `same`, `added` or `removed`'],
+      [
+        'config',
+        'list',
+        '{field, before?, after?} of what configs say otherwise: `cmd`, `env.PATH`, `labels.version`'
+      ]
+    ]
+  },
+  'push, pull, copy, import, export (oci:)': {
+    fields: [
+      ['version', 'number', '1'],
+      [
+        'images',
+        'list',
+        '{image, to, digest}: what was moved, where it is now, and the digest of its manifest there'
+      ],
+      [
+        'moved',
+        'object',
+        '{blobs, skipped, bytes, skippedBytes}: what went over, and what the other side had already'
+      ],
+      ['roots', 'object', "the root of each of the gateway's domains that something went into, by domain"]
+    ]
+  },
+  'export (CAR)': {
+    fields: [
+      ['version', 'number', '1'],
+      ['name', 'text', 'what was exported, as it was asked for'],
+      ['file', 'text', 'where it is'],
+      ['root', 'CID', 'of the CAR'],
+      ['blocks', 'number', 'in the CAR'],
+      ['bytes', 'bytes', 'of the CAR'],
+      ['resumed', 'bytes', 'that an earlier command had written already']
+    ]
+  },
+  root: {
+    fields: [
+      ['domain', 'text', ''],
+      ['root', 'CID', 'of its tree']
+    ]
+  },
+  history: {
+    list: true,
+    fields: [
+      ['n', 'number', 'as in `example.com@N`'],
+      ['root', 'CID', ''],
+      ['at', 'time', 'when it was published'],
+      ['current', 'yes or no', "whether it is the domain's root now"],
+      ['changes', 'list', '{image, change} since the one before'],
+      ['more', 'number', 'changes beside those']
+    ]
+  },
+  'history --restore': {
+    fields: [
+      ['domain', 'text', ''],
+      ['root', 'CID', 'which is the current one again']
+    ]
+  },
+  rm: {
+    fields: [
+      ['dryRun', 'yes or no', 'whether nothing was removed'],
+      ['removed', 'list of text', 'images, as clients name them']
+    ]
+  },
+  gc: {
+    fields: [
+      ['dryRun', 'yes or no', 'whether nothing was removed'],
+      ['tags', 'list', '{image, pushed} that retention does not keep'],
+      ['manifests', 'list', '{domain, repository, digest, tags}'],
+      ['blobs', 'list', '{digest, size, why}'],
+      ['unlisted', 'number', 'what went beside those listed'],
+      ['freed', 'object', '{blobs, blobBytes, rows, rowBytes, files, fileBytes, bytes}'],
+      ['waiting', 'object', '{blobs, bytes} within the grace window'],
+      ['cachedBytes', 'bytes', 'cached content that no tree here needs']
+    ]
+  },
+  verify: {
+    fields: [
+      ['startedAt', 'time', 'of the first run, where this one went on'],
+      ['resumed', 'yes or no', 'whether it went on'],
+      ['blobs', 'number', 'that were read'],
+      ['blocks', 'number', 'small ones that were read'],
+      ['bytes', 'bytes', 'that were read'],
+      ['mended', 'number', 'rows of the index that were worked out again'],
+      ['damaged', 'number', 'damaged parts'],
+      ['found', 'list', '{id, size, damaged, foundBy, state, outcome, …}: what was set aside'],
+      ['bad', 'number', 'of those, needed and not repaired'],
+      ['rootless', 'list of text', "domains whose tree's root can't be had"]
+    ]
+  },
+  usage: {
+    fields: [
+      [
+        'store',
+        'object',
+        `{used, limit?, percent?, pushed, cached, cacheLimit?, index, incoming, quarantine, free, today, month}; the last two ${TRAFFIC}`
+      ],
+      [
+        'domains',
+        'list',
+        '{name, images, tags, asPushed, onDisk, saved, elsewhere, incomplete?, today, month, limit?, percent?}'
+      ],
+      ['repositories', 'list', 'the same without limits'],
+      ['more', 'yes or no', 'whether there are more repositories'],
+      ['warnings', 'list of text', 'what is at 80 % of its limit or beyond']
+    ]
+  },
+  'pin ls': {
+    list: true,
+    fields: [
+      ['root', 'CID', ''],
+      ['name', 'text', 'what it was called'],
+      ['at', 'time', 'since when']
+    ]
+  },
+  'pin add': {
+    fields: [
+      ['root', 'CID', ''],
+      ['name', 'text', 'what it was called'],
+      ['at', 'time', 'since when'],
+      ['blobs', 'number', 'that are here'],
+      ['bytes', 'bytes', 'that are here'],
+      ['elsewhere', 'number', 'blobs that are not'],
+      ['partial', 'yes or no', 'whether directories of the tree are not here']
+    ]
+  },
+  'key list': {
+    list: true,
+    fields: [
+      ['domain', 'text', ''],
+      ['name', 'IPNS name', ''],
+      ['retired', 'yes or no', '']
+    ]
+  },
+  sync: {
+    fields: [
+      ['domain', 'text', ''],
+      ['base?', 'CID', 'what both come from'],
+      ['local?', 'CID', 'our root before'],
+      ['published?', 'CID', ''],
+      ['root?', 'CID', 'our root afterwards'],
+      ['outcome', 'text', '`current`, `synced` or `dry`'],
+      ['taken', 'list', TAGS],
+      ['kept', 'list', TAGS],
+      ['conflicts', 'list', TAGS],
+      ['prefer?', 'text', '`ours` or `theirs`']
+    ]
+  },
+  publish: {
+    fields: [
+      ['domain', 'text', ''],
+      ['root', 'CID', ''],
+      ['records', 'list', '{name, type, ttl, strings}'],
+      ['ipns?', 'IPNS name', ''],
+      ['before?', 'CID', 'what was published before'],
+      ['outcome', 'text', '`published`, `unchanged` or `printed`'],
+      ['via?', 'text', 'by what'],
+      ['servers', 'list', 'what the resolvers said: {server, agrees, …}'],
+      ['advice', 'list of text', '']
+    ]
+  },
+  prefetch: {
+    list: true,
+    fields: [
+      ['image', 'text', ''],
+      ['bytes', 'bytes', 'what it takes'],
+      ['fetched', 'bytes', 'of those, what was brought here'],
+      ['stale?', 'text', 'why it may be older than what is there now'],
+      ['error?', 'text', 'why it could not be brought']
+    ]
+  },
+  provide: {
+    fields: [
+      ['enabled', 'yes or no', 'whether there is a network to tell'],
+      ['running?', 'object', '{done, total}'],
+      ['waiting', 'number', ''],
+      ['last?', 'object', '{at, told, failed}; times in milliseconds since 1970'],
+      ['next?', 'number', 'time']
+    ]
+  },
+  doctor: {
+    fields: [
+      ['version', 'number', '1'],
+      ['target', 'text', ''],
+      ['ok', 'yes or no', ''],
+      ['failed?', 'text', 'the step that failed'],
+      ['steps', 'list', 'see "When something goes wrong"']
+    ]
+  }
+}

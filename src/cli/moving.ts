@@ -1,0 +1,202 @@
+import { join } from 'node:path'
+import { ConfigError } from '../config.ts'
+import {
+  createLayerMemory,
+  type Destination,
+  type Manner,
+  MoveError,
+  type MoveReport,
+  moveImages,
+  type Place,
+  parseCompression,
+  parsePlatform,
+  type Target
+} from '../move/index.ts'
+import { RegistryError } from '../oci/errors.ts'
+import { DEFAULT_DOMAIN, parseRepository } from '../oci/reference.ts'
+import type { Server } from '../upstream/direct.ts'
+import { parseRegistry } from '../upstream/registry-name.ts'
+import { createBars, movedText } from './bars.ts'
+import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
+import { type Address, connections, type OpenStores, openStores, patience } from './stores.ts'
+import { formatJson, formatTable } from './terminal.ts'
+
+type Options = Parameters<Command['run']>[2]
+
+/** What push, pull and copy have in common. */
+export const MOVE_OPTIONS: readonly CommandOption[] = [
+  { flags: '--gateway <url>', about: 'another gateway, instead of the one of this data folder' },
+  { flags: '--platform <os/arch>', about: 'of an image for several platforms, only this one' },
+  {
+    flags: '--compression <kind>',
+    about:
+      'how layers are compressed that come without: gzip, zstd, with a level as in zstd:9, or none; default gzip'
+  },
+  { flags: '--referrers', about: 'signatures and whatever else refers to an image come along' }
+]
+
+/**
+ * Moves what `plan` says, shows how that goes, and prints what came of it. The gateway is reached where a place needs
+ * it: at `--gateway`, on the control socket, or in this process.
+ */
+export async function runMove(
+  context: CommandContext,
+  options: Options,
+  needsGateway: boolean,
+  plan: (stores: OpenStores, signal: AbortSignal) => Promise<{ places: readonly Place[]; target: Target }>
+): Promise<void> {
+  const url = options['gateway']
+  const compression = compressionOf(options)
+  const platform = usage(() =>
+    options['platform'] === undefined ? undefined : parsePlatform(String(options['platform']))
+  )
+  const work = async (address: Address | undefined, call: Call, operations: Operations | undefined) => {
+    const bars = createBars(process.stderr, options.json === true)
+    const stores = await openStores(context.config, address, bars.reporter)
+    try {
+      const { places, target } = await plan(stores, call.signal)
+      const manner: Manner = {
+        stores,
+        memory: createLayerMemory(join(context.config.data, 'layers')),
+        ...compression,
+        platform,
+        referrers: options['referrers'] === true,
+        near: target.kind === 'engine' ? await nearHost(address, operations, call) : undefined,
+        report: bars.reporter,
+        signal: call.signal
+      }
+      const report = await moveImages(places, target, manner).catch((error: unknown) => {
+        // what broke off because of that says less
+        call.signal.throwIfAborted()
+        throw error
+      })
+      bars.clear()
+      const roots =
+        operations && target.kind === 'stores' ? await rootsOf(stores.pushedTo, operations, call) : {}
+      show(context, options, report, roots)
+    } finally {
+      bars.clear()
+      await stores.close()
+    }
+  }
+  if (url === undefined && !needsGateway) await context.alone((call) => work(undefined, call, undefined))
+  else await atGateway(context, url, work)
+}
+
+/** Runs `work` with a connection to the gateway. */
+export async function withGateway(
+  context: CommandContext,
+  work: (gateway: Server, operations: Operations, call: Call) => Promise<void>
+): Promise<void> {
+  await atGateway(context, undefined, async (address, call, operations) => {
+    const { openServer } = await connections()
+    const { pullTimeout, proxies } = context.config
+    const gateway = openServer({ ...address, timeoutMs: patience(pullTimeout), proxies })
+    try {
+      if (operations !== undefined) await work(gateway, operations, call)
+    } finally {
+      gateway.wire.close()
+    }
+  })
+}
+
+async function atGateway(
+  { alone, reach }: CommandContext,
+  url: Options[string],
+  work: (address: Address, call: Call, operations: Operations | undefined) => Promise<void>
+): Promise<void> {
+  if (url !== undefined) {
+    const address = gatewayAt(String(url))
+    await alone((call) => work(address, call, undefined))
+  } else
+    await reach(({ socketPath }, operations, call) =>
+      work({ url: 'http://seaway', socketPath, name: 'the gateway' }, call, operations)
+    )
+}
+
+/** What a wrong option or name throws is wrong usage. */
+export function usage<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw error instanceof MoveError || error instanceof RegistryError
+      ? new ConfigError(error.message)
+      : error
+  }
+}
+
+/** Where an engine of this machine reaches the gateway, if it does: it can pull from there by itself. */
+async function nearHost(
+  address: Address | undefined,
+  operations: Operations | undefined,
+  call: Call
+): Promise<string | undefined> {
+  // one of an earlier version doesn't say
+  if (operations !== undefined) return (await operations.address({}, call).catch(() => undefined))?.host
+  return /^http:\/\/(127\.[\d.]+:\d+)$/.exec(address?.url ?? '')?.[1]
+}
+
+function compressionOf(options: Options): Pick<Manner, 'compression' | 'standardCompression'> {
+  const text = String(options['compression'] ?? 'gzip')
+  const standardCompression = parseCompression('gzip')
+  if (text === 'none') return { compression: undefined, standardCompression }
+  return { compression: usage(() => parseCompression(text)), standardCompression }
+}
+
+function gatewayAt(text: string): Address {
+  const named = usage(() => parseRegistry(/^https?:\/\//.test(text) ? text : `http://${text}`))
+  if (named === undefined || named.path !== '')
+    throw new ConfigError(`--gateway is '${text}', which is no URL like http://127.0.0.1:5000`)
+  return { url: named.url }
+}
+
+/** Where an image of the gateway goes. */
+export function inGateway(
+  stores: OpenStores,
+  image: { repository: string; tag: string | undefined }
+): Destination {
+  stores.pushedTo.add(image.repository)
+  const { repository, tag } = image
+  return {
+    store: stores.gateway(repository),
+    tag,
+    shown: tag === undefined ? repository : `${repository}:${tag}`
+  }
+}
+
+async function rootsOf(
+  repositories: ReadonlySet<string>,
+  operations: Operations,
+  call: Call
+): Promise<Record<string, string>> {
+  const domains = new Set<string>()
+  for (const repository of repositories) {
+    const { place } = parseRepository(repository)
+    if (place.kind === 'domain') domains.add(place.domain)
+  }
+  const roots: Record<string, string> = {}
+  for (const domain of domains) {
+    const found = await operations.root({ domain }, call).catch(() => undefined)
+    if (found !== undefined) roots[domain] = found.root
+  }
+  return roots
+}
+
+function show(
+  { print, screen }: CommandContext,
+  options: Options,
+  report: MoveReport,
+  roots: Readonly<Record<string, string>>
+): void {
+  if (options.json === true) {
+    print(formatJson({ version: 1, ...report, roots }))
+    return
+  }
+  // stdout may be the archive
+  if (report.images.some(({ to }) => to === 'archive:-')) return
+  const rows = report.images.map(({ image, to, digest }) => [image, to, digest])
+  for (const line of formatTable(['IMAGE', 'TO', 'DIGEST'], rows, [], screen)) print(line)
+  print(movedText(report.moved))
+  for (const [domain, root] of Object.entries(roots))
+    print(`${domain === DEFAULT_DOMAIN ? 'the default domain' : domain} is now at root ${root}`)
+}

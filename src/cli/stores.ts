@@ -1,0 +1,123 @@
+import type { Config } from '../config.ts'
+import type { CarStore } from '../move/car-store.ts'
+import {
+  createEngine,
+  createLayoutStore,
+  createRegistryStore,
+  type Engine,
+  type ImageStore,
+  MoveError,
+  type Place,
+  type Reporter,
+  type Stores
+} from '../move/index.ts'
+import type { DirectRegistry, Server } from '../upstream/direct.ts'
+import { loginFile } from './logins.ts'
+
+/** Where a gateway is reached. */
+export interface Address {
+  readonly url: string
+  readonly socketPath?: string
+  readonly name?: string
+}
+
+/** How long a gateway is waited for that itself waits so long for others, in milliseconds. */
+export const patience = (pullTimeout: number): number => pullTimeout * 1.5
+
+/** What connects to others. Loaded only where something is moved: it takes a good part of a start. */
+export const connections = () => import('../upstream/direct.ts')
+
+/** Stores that are open, and what closes them. */
+export interface OpenStores extends Stores {
+  gateway(repository: string): ImageStore
+  /** A repository of a registry. */
+  registry(place: Extract<Place, { kind: 'registry' }>, repository: string): ImageStore
+  layout(folder: string): ImageStore
+  /** Repositories of the gateway that a destination was made for. */
+  readonly pushedTo: Set<string>
+  close(): Promise<void>
+}
+
+/** Opens nothing yet: each store as it is needed. @param address where the gateway is, if one is needed */
+export async function openStores(
+  config: Config,
+  address: Address | undefined,
+  report: Reporter
+): Promise<OpenStores> {
+  const { openDirect, openServer } = await connections()
+  const options = { timeoutMs: patience(config.pullTimeout), proxies: config.proxies }
+  const auth = loginFile(config)
+  const open = new Map<string, DirectRegistry>()
+  const engines = new Map<string, Server>()
+  const repositories = new Map<string, ImageStore>()
+  const once = (key: string, make: () => ImageStore): ImageStore => {
+    const store = repositories.get(key) ?? make()
+    repositories.set(key, store)
+    return store
+  }
+  const at = (to: Address, repository: string): ImageStore =>
+    once(`${to.url} ${repository}`, () => {
+      const registry = open.get(to.url) ?? openDirect({ ...options, ...to, auth })
+      open.set(to.url, registry)
+      const name = to.socketPath === undefined ? `${registry.server.name}/${repository}` : repository
+      return createRegistryStore({ registry, repository, name })
+    })
+  // loaded late because trees take most of a start, and only CARs need them
+  let opened: Promise<CarStore> | undefined
+  const cars = () =>
+    (opened ??= import('../move/car-store.ts').then(({ createCarStore }) => createCarStore(report)))
+  const stores: OpenStores = {
+    pushedTo: new Set(),
+    gateway(repository) {
+      if (address === undefined) throw new Error('no gateway was reached')
+      return at(address, repository)
+    },
+    registry: ({ url }, repository) => at({ url: url.origin }, repository),
+    layout: (folder) => once(`oci:${folder}`, () => createLayoutStore(folder)),
+    engine(kind) {
+      const server = engines.get(kind) ?? openServer({ ...options, ...engineAt(config, kind) })
+      engines.set(kind, server)
+      return createEngine(server, kind)
+    },
+    async store(place, signal) {
+      if (place.kind === 'gateway') return stores.gateway(place.image.repository)
+      if (place.kind === 'registry') return stores.registry(place, place.image.repository)
+      if (place.kind === 'oci') return stores.layout(place.path)
+      return (await cars()).source(place, signal)
+    },
+    namesIn: async (place, signal) => (await cars()).images(place, signal),
+    async close() {
+      if (opened !== undefined) await (await opened).close()
+      for (const registry of open.values()) registry.stop()
+      for (const { wire } of engines.values()) wire.close()
+    }
+  }
+  return stores
+}
+
+function engineAt({ dockerHost, podmanHost }: Config, kind: Engine['kind']): Address {
+  const host = kind === 'docker' ? dockerHost : podmanHost
+  const name = kind === 'docker' ? 'the Docker engine' : 'podman'
+  const match = /^unix:\/\/(\/.*)$/.exec(host)
+  if (match !== null) {
+    const hint =
+      kind === 'docker' ? 'SEAWAY_DOCKER_HOST' : "SEAWAY_PODMAN_HOST; 'podman system service' listens there"
+    return {
+      url: 'http://engine',
+      socketPath: match[1],
+      name: `${name} at ${match[1]} (${hint})`
+    }
+  }
+  const url = host.replace(/^tcp:/, 'http:')
+  if (!/^https?:/.test(url) || !URL.canParse(url))
+    throw new MoveError(`${name} is at '${host}', but only unix:///PATH and tcp://HOST:PORT can be reached`)
+  return { url, name: `${name} at ${host}` }
+}
+
+/** Opens an engine alone. */
+export async function openEngine(config: Config, kind: Engine['kind']): Promise<Engine> {
+  const { openServer } = await connections()
+  const { pullTimeout, proxies } = config
+  const options = { timeoutMs: patience(pullTimeout), proxies }
+  return createEngine(openServer({ ...options, ...engineAt(config, kind) }), kind)
+}

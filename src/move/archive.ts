@@ -1,0 +1,138 @@
+import { createReadStream } from 'node:fs'
+import { open, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { addAbortSignal } from 'node:stream'
+import { reason } from '../oci/errors.ts'
+import { isTag } from '../oci/reference.ts'
+import { type Compression, compressionOf } from './compress.ts'
+import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
+import type { LayerMemory } from './memory.ts'
+import { imagesOf } from './tar-images.ts'
+import { passTar } from './tar-pass.ts'
+import { type Moved, MoveError, type Reporter } from './types.ts'
+
+/**
+ * Opens an archive of `docker save`, `podman save` or an OCI layout; `-` is stdin.
+ *
+ * @throws {MoveError} when there is no such file
+ */
+export async function openArchive(path: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  if (path === '-') {
+    if (process.stdin.isTTY)
+      throw new MoveError(
+        "'-' reads an archive from stdin, but that is a terminal: docker save app:1 | seaway push -"
+      )
+    return addAbortSignal(signal, process.stdin) as AsyncIterable<Uint8Array>
+  }
+  const info = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    throw new MoveError(
+      error.code === 'ENOENT' ? `there is no file ${path}` : `${path} cannot be read: ${reason(error)}`
+    )
+  })
+  if (info.isDirectory())
+    throw new MoveError(`${path} is a folder: if it is an OCI layout, write oci:${path}`)
+  const file = await open(path, 'r')
+  const head = Buffer.alloc(4)
+  await file.read(head, 0, 4, 0)
+  await file.close()
+  const packed = compressionOf(head)
+  const source = createReadStream(path, { highWaterMark: 1 << 20, signal })
+  if (packed === 'none') return source as AsyncIterable<Uint8Array>
+  throw new MoveError(
+    `${path} is compressed as a whole; unpack it first: ${packed === 'gzip' ? 'gunzip' : 'unzstd'} -c ${path} | seaway push -`
+  )
+}
+
+/** What images are called that have a tag only: `app` for those in `app.tar`. */
+function nameOfFile(name: string): string {
+  return basename(name)
+    .toLowerCase()
+    .replace(/\.tar$|\.oci$/, '')
+}
+
+/** Images of an archive, and where each goes. */
+export interface ArchivePush {
+  readonly tar: AsyncIterable<Uint8Array>
+  readonly name: string
+  /** Only what has this name or tag there. */
+  readonly image: string | undefined
+  /** Where blobs go before it is known whose they are. */
+  readonly first: Destination['store']
+  /** Where an image goes by its name there, if it has one. */
+  readonly to: (name: string | undefined) => Destination
+  /** Layers stay as they are if not given. */
+  readonly compression: Compression | undefined
+  readonly memory: LayerMemory
+  readonly report: Reporter
+  readonly signal: AbortSignal
+}
+
+/** Pushes the images of an archive while it is read, once and from front to back. */
+export async function pushArchive(given: ArchivePush): Promise<{ delivered: Delivered[]; moved: Moved }> {
+  const { tar, name, first, compression, memory, report, signal } = given
+  const passed = await passTar({ tar, name, target: first, compression, memory, there: [], report, signal })
+  const moved = nothingMoved()
+  for (const { blob, there } of new Map(
+    [...passed.layers.values()].map((layer) => [layer.blob.digest, layer])
+  ).values()) {
+    if (there) {
+      moved.skipped++
+      moved.skippedBytes += blob.size
+    } else {
+      moved.blobs++
+      moved.bytes += blob.size
+    }
+  }
+  const images = imagesOf(passed, name)
+  const wanted = images.filter(
+    ({ names }) =>
+      given.image === undefined ||
+      names.some((each) => each === given.image || each.endsWith(`:${given.image}`))
+  )
+  if (wanted.length === 0)
+    throw new MoveError(
+      `${name} has no '${given.image}'; it has ${images.flatMap(({ names }) => names).join(', ') || 'images without names'}`
+    )
+  const delivered: Delivered[] = []
+  for (const image of wanted) {
+    for (const each of image.names.length === 0 ? [undefined] : image.names) {
+      const destination = given.to(each !== undefined && isTag(each) ? `${nameOfFile(name)}:${each}` : each)
+      const digest = await deliver(image, destination, first, signal)
+      delivered.push({ image: each ?? digest, to: destination.shown, digest })
+    }
+  }
+  return { delivered, moved }
+}
+
+/**
+ * Where an archive is written: beside its name until it is whole and on disk, so that what was there stays until
+ * then, and nothing half-done is left. `-` is stdout.
+ */
+export async function createArchiveSink(path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+  if (path === '-') {
+    if (process.stdout.isTTY)
+      throw new MoveError(
+        "'-' writes an archive to stdout, but that is a terminal: send it to a file or a program"
+      )
+    for await (const chunk of tar)
+      if (!process.stdout.write(chunk))
+        await new Promise<void>((resolve) => process.stdout.once('drain', () => resolve()))
+    return
+  }
+  const part = join(dirname(path), `.${basename(path)}.${process.pid}.part`)
+  const file = await open(part, 'w').catch((error: unknown) => {
+    throw new MoveError(`${path} cannot be written: ${reason(error)}`, { cause: error })
+  })
+  try {
+    for await (const chunk of tar) await file.writeFile(chunk)
+    await file.sync()
+    await file.close()
+    await rename(part, path)
+  } catch (error) {
+    await file.close().catch(() => undefined)
+    await rm(part, { force: true })
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
+      throw new MoveError(`the disk of ${path} is full; nothing was left there`, { cause: error })
+    throw error
+  }
+}

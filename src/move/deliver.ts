@@ -1,0 +1,61 @@
+import type { Digest } from '../oci/digest.ts'
+import type { TarImage } from './tar-images.ts'
+import { type ImageTarget, type Moved, MoveError } from './types.ts'
+
+/** Where an image goes. */
+export interface Destination {
+  readonly store: ImageTarget
+  readonly tag: string | undefined
+  /** How it is called for people. */
+  readonly shown: string
+}
+
+/** An image that is where it was to go. */
+export interface Delivered {
+  readonly image: string
+  readonly to: string
+  readonly digest: Digest
+}
+
+/** Nothing was moved yet. */
+export function nothingMoved(): Moved {
+  return { blobs: 0, skipped: 0, bytes: 0, skippedBytes: 0 }
+}
+
+/** The same bytes again and again, for a target that asks for them. */
+export const bytesFrom = (bytes: Uint8Array) =>
+  async function* (at: number): AsyncGenerator<Uint8Array> {
+    yield bytes.subarray(at)
+  }
+
+/**
+ * Keeps an image whose layers are at `first` already under its name: what its own repository lacks is mounted from
+ * there, then its config, and at last its manifests, so that nothing is seen of it before all is there.
+ */
+export async function deliver(
+  image: TarImage,
+  destination: Destination,
+  first: ImageTarget,
+  signal: AbortSignal
+): Promise<Digest> {
+  const { store, tag, shown } = destination
+  await Promise.all(
+    image.layers.map(async ({ blob }) => {
+      if (store === first || (await store.hasBlob(blob, signal)) || (await store.mount(blob, signal))) return
+      throw new MoveError(
+        `${shown}: the registry does not take over layers from ${first.name}; push the images one by one`
+      )
+    })
+  )
+  await Promise.all(
+    image.configs.map(async ({ digest, bytes }) => {
+      const blob = { digest, size: bytes.length }
+      if (!(await store.hasBlob(blob, signal))) await store.write(blob, bytesFrom(bytes), signal)
+    })
+  )
+  const own = image.manifests.at(-1)
+  if (own === undefined) throw new MoveError(`${shown} has no manifest`)
+  for (const manifest of image.manifests)
+    await store.putManifest(manifest, manifest === own ? tag : undefined, signal)
+  return own.digest
+}

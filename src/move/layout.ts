@@ -1,0 +1,289 @@
+import { createReadStream } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type Digest, digestOf, hasher, isDigest, splitDigest } from '../oci/digest.ts'
+import { reason } from '../oci/errors.ts'
+import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
+import { OCI_INDEX } from '../oci/media-types.ts'
+import { isTag } from '../oci/reference.ts'
+import { replaceFile, syncFolder } from './files.ts'
+import { namesOf } from './tar-images.ts'
+import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
+import { verified } from './verify.ts'
+
+const REF_NAME = 'org.opencontainers.image.ref.name'
+
+/** Where content lies that is still arriving; a later command goes on with it. Hidden, and no part of a layout. */
+const PARTS = '.seaway-parts'
+
+interface Index {
+  schemaVersion: 2
+  mediaType?: string
+  manifests: Descriptor[]
+  [key: string]: unknown
+}
+
+/**
+ * An OCI image layout in a folder: what `skopeo copy oci:` and `podman pull oci:` read. Blobs are checked as they
+ * come in and have their name only when they are whole and on disk; `index.json` names an image when all of it is there.
+ *
+ * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
+ */
+export function createLayoutStore(folder: string): ImageStore {
+  const name = `oci:${folder}`
+  const pathOf = (digest: Digest) => {
+    const { algorithm, hex } = splitDigest(digest)
+    return join(folder, 'blobs', algorithm, hex)
+  }
+  const partOf = (digest: string) => join(folder, PARTS, digest.replace(':', '-'))
+  let queue: Promise<unknown> = Promise.resolve()
+  let streams = 0
+  const arriving = new Map<Digest, Promise<void>>()
+
+  async function index(): Promise<Index | undefined> {
+    const text = await readFile(join(folder, 'index.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined
+      throw inFolder(error)
+    })
+    if (text === undefined) return undefined
+    try {
+      const read = JSON.parse(text) as Index
+      if (!Array.isArray(read.manifests)) throw new Error('it has no manifests')
+      return read
+    } catch (error) {
+      throw new MoveError(`${name} is no OCI layout: its index.json cannot be read (${reason(error)})`, {
+        cause: error
+      })
+    }
+  }
+
+  async function needed(): Promise<Index> {
+    const found = await index()
+    if (found === undefined)
+      throw new Refused(`${name} is no OCI layout: there is no index.json in it`, { unknown: true })
+    return found
+  }
+
+  const inFolder = (error: unknown): MoveError => {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOSPC')
+      return new MoveError(`the disk of ${folder} is full: make room and try again; what is there stays`)
+    return new MoveError(`${name}: ${reason(error)}`, { cause: error })
+  }
+  const guard = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw (error as NodeJS.ErrnoException).code === undefined || error instanceof MoveError
+        ? error
+        : inFolder(error)
+    })
+
+  async function sizeOf(path: string): Promise<number | undefined> {
+    return (await stat(path).catch(() => undefined))?.size
+  }
+
+  /** Gives a file that is whole its name, durably. */
+  async function settle(part: string, digest: Digest): Promise<void> {
+    const path = pathOf(digest)
+    await mkdir(dirname(path), { recursive: true })
+    await rename(part, path).catch(async (error: unknown) => {
+      // another command may have brought the same content meanwhile
+      if ((await sizeOf(path)) === undefined) throw error
+    })
+    await syncFolder(dirname(path))
+  }
+
+  /** Of several that bring the same content at once, one does. */
+  async function once(digest: Digest, work: () => Promise<void>): Promise<void> {
+    const before = arriving.get(digest)
+    if (before !== undefined) return before
+    const now = guard(work()).finally(() => arriving.delete(digest))
+    arriving.set(digest, now)
+    return now
+  }
+
+  async function fill(part: string, at: number, content: AsyncIterable<Uint8Array>): Promise<void> {
+    const make = async () => {
+      await mkdir(dirname(part), { recursive: true })
+      return open(part, at > 0 ? 'r+' : 'w')
+    }
+    // another one that was the last may just have taken the folder away
+    const file = await make().catch(make)
+    try {
+      let position = at
+      for await (const chunk of content) {
+        await file.write(chunk, 0, chunk.length, position)
+        position += chunk.length
+      }
+      await file.truncate(position)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  }
+
+  return {
+    name,
+    async tags() {
+      const { manifests } = await needed()
+      return manifests.flatMap((each) => namesOf(each).map(tagOf)).sort()
+    },
+    async manifest(reference) {
+      const { manifests } = await needed()
+      const found = isDigest(reference)
+        ? reference
+        : manifests.find((each) => namesOf(each).some((one) => one === reference || tagOf(one) === reference))
+            ?.digest
+      const size = found === undefined ? undefined : await sizeOf(pathOf(found))
+      if (found === undefined || size === undefined || size > MAX_MANIFEST) {
+        const there = manifests.flatMap(namesOf).join(', ')
+        throw new Refused(`${name} has no '${reference}'${there === '' ? '' : `; it has ${there}`}`, {
+          unknown: true
+        })
+      }
+      const bytes = await guard(readFile(pathOf(found)))
+      if (digestOf(bytes, splitDigest(found).algorithm) !== found)
+        throw new MoveError(`${name} is damaged: ${found} is something else`)
+      const type = manifests.find(({ digest }) => digest === found)?.mediaType
+      return { digest: found, bytes, mediaType: readManifest(bytes, type).mediaType }
+    },
+    async *read(blob, at, signal) {
+      const path = pathOf(blob.digest)
+      if ((await sizeOf(path)) === undefined)
+        throw new Refused(`${name} is incomplete: it lacks ${blob.digest}`, { unknown: true })
+      yield* createReadStream(path, {
+        start: at,
+        highWaterMark: 1 << 20,
+        signal
+      }) as AsyncIterable<Uint8Array>
+    },
+    async referrers(digest) {
+      // those that the index lists, as tools write them
+      const { manifests } = await needed()
+      const found: Descriptor[] = []
+      for (const each of manifests) {
+        const bytes = await readFile(pathOf(each.digest)).catch(() => undefined)
+        if (bytes === undefined || bytes.length > MAX_MANIFEST) continue
+        if (readManifest(bytes, each.mediaType).subject?.digest === digest) found.push(each)
+      }
+      return found
+    },
+
+    hasBlob: async ({ digest, size }) => (await sizeOf(pathOf(digest))) === size,
+    hasManifest: async (digest) => (await sizeOf(pathOf(digest))) !== undefined,
+    mount: () => Promise.resolve(false),
+    async smallBlob(digest) {
+      const size = await sizeOf(pathOf(digest))
+      if (size === undefined || size > MAX_SMALL) return undefined
+      const bytes = await readFile(pathOf(digest))
+      return digestOf(bytes, splitDigest(digest).algorithm) === digest ? bytes : undefined
+    },
+    write: (blob, read) =>
+      once(blob.digest, async () => {
+        const part = partOf(blob.digest)
+        const hash = hasher(splitDigest(blob.digest).algorithm)
+        let at = Math.min((await sizeOf(part)) ?? 0, blob.size)
+        if (at > 0) {
+          for await (const chunk of createReadStream(part, { end: at - 1, highWaterMark: 1 << 20 }))
+            hash.update(chunk as Buffer)
+          if (at === blob.size) at = 0
+        }
+        const before = at > 0 ? { hash, size: at } : {}
+        try {
+          await fill(part, at, verified(blob, read(at), 'the source', before))
+        } catch (error) {
+          // what was checked against the digest of the whole, and was wrong, is of no use
+          if (error instanceof WrongContent) await rm(part, { force: true })
+          throw error
+        }
+        await settle(part, blob.digest)
+      }),
+    writeStream: (content) =>
+      guard(
+        (async () => {
+          const part = join(folder, PARTS, `stream-${process.pid}-${streams++}`)
+          const hash = hasher('sha256')
+          let size = 0
+          try {
+            await fill(
+              part,
+              0,
+              (async function* () {
+                for await (const chunk of content) {
+                  hash.update(chunk)
+                  size += chunk.length
+                  yield chunk
+                }
+              })()
+            )
+            const digest = `sha256:${hash.digest('hex')}` as const
+            await settle(part, digest)
+            return { digest, size } satisfies BlobId
+          } catch (error) {
+            await rm(part, { force: true })
+            throw error
+          }
+        })()
+      ),
+    async putManifest({ digest, bytes, mediaType }, tag) {
+      const write = async () => {
+        const part = partOf(digest)
+        await fill(
+          part,
+          0,
+          (async function* () {
+            yield bytes
+          })()
+        )
+        await settle(part, digest)
+        const before = await index()
+        // what has no name is found through the index that names it; alone it is a referrer or nameless
+        const subject = readManifest(bytes, mediaType).subject
+        if (tag === undefined && subject === undefined && before !== undefined) return
+        if (tag === undefined && subject === undefined) return
+        const descriptor: Descriptor = {
+          mediaType,
+          digest,
+          size: bytes.length,
+          ...(tag !== undefined && { annotations: { [REF_NAME]: tag } })
+        }
+        const others = (before?.manifests ?? []).filter((each) =>
+          tag === undefined ? each.digest !== digest : !namesOf(each).some((one) => one === tag)
+        )
+        const next: Index = {
+          schemaVersion: 2,
+          mediaType: OCI_INDEX,
+          ...before,
+          manifests: [...others, descriptor]
+        }
+        await replaceFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
+        await replaceFile(join(folder, 'index.json'), JSON.stringify(next))
+        // while other content arrives it isn't empty
+        await rmdir(join(folder, PARTS)).catch(() => undefined)
+      }
+      // two images that finish at once must not forget each other
+      const mine = queue.then(write, write)
+      queue = mine.catch(() => undefined)
+      await guard(mine)
+    }
+  }
+}
+
+/** Whole names are listed under their tag. */
+function tagOf(name: string): string {
+  const tag = name.slice(name.lastIndexOf(':') + 1)
+  return isTag(tag) ? tag : name
+}
+
+/** Whether a folder is, or could become, a layout: it isn't there, is empty, or is one. */
+export async function mayBeLayout(folder: string): Promise<boolean> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException): string[] => {
+    if (error.code === 'ENOENT') return []
+    throw new MoveError(`${folder} cannot be read: ${reason(error)}`, { cause: error })
+  })
+  return (
+    names.length === 0 ||
+    names.includes('oci-layout') ||
+    names.includes('index.json') ||
+    names.includes(PARTS)
+  )
+}

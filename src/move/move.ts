@@ -1,0 +1,280 @@
+import { basename, resolve } from 'node:path'
+import { createArchiveSink, openArchive, pushArchive } from './archive.ts'
+import type { Compression } from './compress.ts'
+import { copyImage } from './copy.ts'
+import { type Delivered, type Destination, nothingMoved } from './deliver.ts'
+import { checkPlatform, type Engine } from './engine.ts'
+import { pushFromEngine } from './from-engine.ts'
+import type { LayerMemory } from './memory.ts'
+import { type EnginePlace, type FilePlace, imageText, type Place, parseImage, referenceOf } from './places.ts'
+import { ownPlatform, type Platform } from './platform.ts'
+import { createShared } from './shared.ts'
+import { pullIntoEngine } from './to-engine.ts'
+import { planTar, type TarRequest, writeTar } from './to-tar.ts'
+import { type ImageSource, type ImageStore, type Moved, MoveError, type Reporter } from './types.ts'
+
+/** Opens what places name. */
+export interface Stores {
+  engine(kind: 'docker' | 'podman'): Engine
+  /** One repository of a gateway or registry, a layout, or what a CAR holds of one repository. */
+  store(place: StorePlace, signal: AbortSignal): Promise<ImageStore | ImageSource>
+  /** The images of a CAR, as the gateway would name them. */
+  namesIn(place: FilePlace<'car'>, signal: AbortSignal): Promise<readonly Place[]>
+}
+
+/** Where a move goes. */
+export type Target =
+  | {
+      readonly kind: 'stores'
+      /** By what the source calls an image; nothing for what has no name there. */
+      readonly to: (name: string | undefined) => Destination
+    }
+  | {
+      readonly kind: 'engine'
+      readonly engine: Engine
+      /** What the engine is to call it, if not what the source does. */
+      readonly name: string | undefined
+    }
+  | { readonly kind: 'archive'; readonly path: string; readonly name: string | undefined }
+
+/** How images are moved. */
+export interface Manner {
+  readonly stores: Stores
+  readonly memory: LayerMemory
+  /** Of layers that have none: those of engines, and of archives unless it is `undefined`. */
+  readonly compression: Compression | undefined
+  readonly standardCompression: Compression
+  readonly platform: Platform | undefined
+  readonly referrers: boolean
+  /** Where an engine of this machine reaches the gateway: `127.0.0.1:5000`; `undefined` where it doesn't. */
+  readonly near: string | undefined
+  readonly report: Reporter
+  readonly signal: AbortSignal
+}
+
+/** What came of it. */
+export interface MoveReport {
+  readonly images: readonly Delivered[]
+  readonly moved: Moved
+}
+
+/** Moves images from anywhere to anywhere. */
+export async function moveImages(
+  places: readonly Place[],
+  target: Target,
+  manner: Manner
+): Promise<MoveReport> {
+  const images: Delivered[] = []
+  const moved = nothingMoved()
+  const add = (part: { delivered: readonly Delivered[]; moved: Moved }) => {
+    images.push(...part.delivered)
+    for (const key of ['blobs', 'skipped', 'bytes', 'skippedBytes'] as const) moved[key] += part.moved[key]
+  }
+  const whole = await withCars(places, manner)
+  if (target.kind === 'stores') {
+    for (const kind of ['docker', 'podman'] as const) {
+      const mine = whole.flatMap((place) => (place.kind === kind ? [place.image] : []))
+      if (mine.length > 0) add(await fromEngine(kind, mine, target, manner))
+    }
+    for (const place of whole) if (place.kind === 'archive') add(await fromArchive(place, target, manner))
+    add(await fromStores(whole, target, manner))
+    return { images, moved }
+  }
+  const [tars, others] = [whole.filter(isTar), whole.filter((place) => !isTar(place))]
+  if (tars.length > 0 && (others.length > 0 || tars.length > 1))
+    throw new MoveError('one image at a time goes from an engine or archive into another one')
+  for (const place of tars) add(await pipe(place, target, manner))
+  if (others.length > 0) add(await intoTar(others, target, manner))
+  return { images, moved }
+}
+
+type TarPlace = EnginePlace | FilePlace<'archive'>
+/** What keeps images by their digests. */
+export type StorePlace = Exclude<Place, TarPlace>
+type StoresTarget = Extract<Target, { kind: 'stores' }>
+
+const isTar = (place: Place): place is TarPlace => ['docker', 'podman', 'archive'].includes(place.kind)
+
+async function withCars(places: readonly Place[], { stores, signal }: Manner): Promise<Place[]> {
+  const found: Place[] = []
+  for (const place of places) {
+    if (place.kind === 'car' && place.image === undefined)
+      found.push(...(await stores.namesIn(place, signal)))
+    else found.push(place)
+  }
+  return found
+}
+
+async function fromEngine(
+  kind: 'docker' | 'podman',
+  names: readonly string[],
+  target: StoresTarget,
+  manner: Manner
+) {
+  const engine = manner.stores.engine(kind)
+  const { memory, report, signal, platform } = manner
+  return pushFromEngine({
+    engine,
+    images: names.map((name) => ({ name, to: target.to(name) })),
+    compression: manner.compression ?? manner.standardCompression,
+    memory,
+    ...(platform && { platform }),
+    report,
+    signal
+  })
+}
+
+async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, manner: Manner) {
+  const { memory, report, signal, compression } = manner
+  return pushArchive({
+    tar: await openArchive(place.path, signal),
+    name: place.path === '-' ? 'stdin' : place.path,
+    image: place.image,
+    first: target.to(undefined).store,
+    to: target.to,
+    compression,
+    memory,
+    report,
+    signal
+  })
+}
+
+/** An image in a store, with what it is called there. */
+interface Stored {
+  readonly source: ImageSource
+  readonly reference: string
+  readonly name: string
+  /** Whether `name` ends in a digest rather than a tag. */
+  readonly nameless: boolean
+  /** Its repository, where it is the gateway's. */
+  readonly own?: string
+}
+
+async function storedIn(place: StorePlace, { stores, signal }: Manner): Promise<Stored[]> {
+  const source = await stores.store(place, signal)
+  if (place.kind === 'car') {
+    const image = parseImage(place.image ?? '')
+    return [
+      { source, reference: referenceOf(image), name: imageText(image), nameless: image.tag === undefined }
+    ]
+  }
+  if (place.kind === 'gateway' || place.kind === 'registry') {
+    const nameless = place.image.tag === undefined
+    const own = place.kind === 'gateway' ? { own: place.image.repository } : {}
+    return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless, ...own }]
+  }
+  const references = place.image === undefined ? await source.tags(signal) : [place.image]
+  if (references.length === 0) throw new MoveError(`${source.name} has no image with a name; name its digest`)
+  return references.map((reference) => {
+    // a layout names tags, and sometimes whole names
+    const named = reference.includes('/') || (/:\w/.test(reference) && !reference.startsWith('sha'))
+    const name = named ? reference : `${basename(resolve(place.path)).toLowerCase()}:${reference}`
+    return { source, reference, name, nameless: reference.includes(':') && !named }
+  })
+}
+
+async function fromStores(places: readonly Place[], target: StoresTarget, manner: Manner) {
+  const { platform, referrers, report, signal } = manner
+  const moved = nothingMoved()
+  const shared = createShared()
+  const stored: Stored[] = []
+  for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
+  const delivered = await allOf(
+    stored.map(async ({ source, reference, name }): Promise<Delivered> => {
+      const { store, tag, shown } = target.to(name)
+      const digest = await copyImage({
+        source,
+        reference,
+        target: store,
+        tag,
+        ...(platform && { platform }),
+        referrers,
+        shared,
+        report,
+        moved,
+        signal
+      })
+      return { image: name, to: shown, digest }
+    })
+  )
+  return { delivered, moved }
+}
+
+async function intoTar(places: readonly Place[], target: Exclude<Target, StoresTarget>, manner: Manner) {
+  const { platform, near, report, signal } = manner
+  const stored: Stored[] = []
+  for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
+  if (target.name !== undefined && stored.length > 1)
+    throw new MoveError(`${stored.length} images cannot all be called ${target.name}`)
+  const requests = stored.map(
+    ({ source, reference, name, nameless, own }): TarRequest => ({
+      source,
+      reference,
+      near: near === undefined || own === undefined ? undefined : `${near}/${own}`,
+      name: target.name ?? (nameless ? undefined : name)
+    })
+  )
+  if (target.kind === 'engine')
+    return pullIntoEngine({
+      engine: target.engine,
+      images: requests,
+      ...(platform && { platform }),
+      report,
+      signal
+    })
+  const plan = await planTar(requests, platform ?? ownPlatform(), platform === undefined, signal)
+  const moved = nothingMoved()
+  for (const { blob } of plan.blobs) {
+    moved.blobs++
+    moved.bytes += blob.size
+  }
+  await createArchiveSink(target.path, writeTar(plan, { report, signal }))
+  const delivered = plan.tops.map(({ manifest, name }) => ({
+    image: name ?? manifest.digest,
+    to: `archive:${target.path}`,
+    digest: manifest.digest
+  }))
+  return { delivered, moved }
+}
+
+/** From an engine or archive into another one: the same tar, as it comes. */
+async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, manner: Manner) {
+  const { stores, report, signal } = manner
+  const moved = nothingMoved()
+  const shown = report.blob(place.kind === 'archive' ? basename(place.path) : place.image, undefined)
+  const source = place.kind === 'archive' ? await openArchive(place.path, signal) : undefined
+  const engine = place.kind === 'archive' ? undefined : stores.engine(place.kind)
+  const named = place.kind === 'archive' ? undefined : place.image
+  const image = named === undefined ? undefined : await engine?.image(named, signal)
+  if (image !== undefined && named !== undefined) checkPlatform(image, named, manner.platform)
+  async function* counted() {
+    for await (const chunk of source ?? engine?.save([named ?? ''], signal) ?? []) {
+      shown.add(chunk.length)
+      moved.bytes += chunk.length
+      yield chunk
+    }
+  }
+  if (target.kind === 'archive') await createArchiveSink(target.path, counted())
+  else {
+    const there = image !== undefined && (await target.engine.has(image.id, signal))
+    if (!there) await target.engine.load(counted(), signal)
+    const name = target.name ?? (there ? named : undefined)
+    if (image !== undefined && name !== undefined) await target.engine.tag(image.id, name, signal)
+  }
+  shown.done(moved.bytes === 0)
+  moved.blobs = moved.bytes === 0 ? 0 : 1
+  const to =
+    target.kind === 'archive'
+      ? `archive:${target.path}`
+      : `${target.engine.kind}:${target.name ?? named ?? ''}`
+  const delivered = image === undefined ? [] : [{ image: named ?? image.id, to, digest: image.id }]
+  return { delivered, moved }
+}
+
+/** Waits for all, also when one fails, so that nothing goes on behind the caller's back. */
+async function allOf<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  const ended = await Promise.allSettled(work)
+  const failed = ended.find((each) => each.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+  return ended.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []))
+}

@@ -1,0 +1,29 @@
+import { UpstreamError } from '../upstream/failure.ts'
+import { MoveError, Refused } from './types.ts'
+
+/**
+ * What a registry's refusal says to whoever moves images, in one line; any other failure goes on as it is.
+ *
+ * @param name what was asked for, for people
+ * @param host what one logs in to
+ */
+export function asMoveError(error: unknown, name: string, host: string): unknown {
+  if (!(error instanceof UpstreamError)) return error
+  const { fault, status, said } = error
+  const words = said ?? WORDS[status ?? 0]
+  const message = words === undefined ? error.message : `${name}: ${words}`
+  if (fault === 'denied')
+    return new Refused(`${message}; docker login ${host} lets you in, if you may`, { cause: error })
+  if (fault === 'unknown') return new Refused(message, { unknown: true, cause: error })
+  const final = status !== undefined && status !== 408 && status !== 429 && (status < 500 || status === 507)
+  return final ? new Refused(message, { cause: error }) : new MoveError(message, { cause: error })
+}
+
+const WORDS: Readonly<Record<number, string>> = {
+  401: 'it asks for a login',
+  403: 'it refuses access',
+  404: 'it has no such image; seaway images and seaway tags list what there is',
+  413: 'it takes no content of that size',
+  429: 'it is asked too often; try again later',
+  507: 'its disk is full'
+}

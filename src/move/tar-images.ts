@@ -1,0 +1,178 @@
+import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
+import { type Descriptor, readManifest } from '../oci/manifest.ts'
+import { INDEX_TYPES, OCI_MANIFEST } from '../oci/media-types.ts'
+import type { Passed, PassedLayer } from './passed.ts'
+import { MoveError, type StoredManifest } from './types.ts'
+
+const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
+
+/** An image that came out of a tar: what it is called there, and its manifests, children first. */
+export interface TarImage {
+  readonly names: readonly string[]
+  /** The last one is the image's own. */
+  readonly manifests: readonly StoredManifest[]
+  /** Blobs that aren't at the target yet: configs, which no layer is. */
+  readonly configs: readonly { digest: Digest; bytes: Buffer }[]
+  readonly layers: readonly PassedLayer[]
+}
+
+/**
+ * The images of a tar: as its OCI index has them, if nothing of them was changed, so that their digests stay; else made
+ * of its configs and what its layers have become.
+ *
+ * @throws {MoveError} for a tar that isn't of images, or lacks parts of them
+ */
+export function imagesOf(passed: Passed, name: string): TarImage[] {
+  const index = passed.documents.get('index.json')
+  if (index !== undefined) {
+    const kept = unchangedImages(passed, index)
+    if (kept !== undefined) return withNames(kept, passed, name)
+  }
+  const list = passed.documents.get('manifest.json')
+  const entries = list === undefined ? configsOfIndex(passed, index, name) : configsOfList(list, name)
+  return entries.map(({ config, names }) => {
+    const bytes = passed.documents.get(config)
+    if (bytes === undefined)
+      throw new MoveError(`${name} lacks ${config}, the config of ${names[0] ?? 'an image'}`)
+    return imageOf(bytes, names, [...passed.layers.values()], name)
+  })
+}
+
+/**
+ * Makes the manifest of an image out of its config and its layers as they are kept.
+ *
+ * @throws {MoveError} for a config that is none, or layers that aren't there
+ */
+export function imageOf(
+  config: Buffer,
+  names: readonly string[],
+  layers: readonly PassedLayer[],
+  name: string
+): TarImage {
+  const diffIds = diffIdsOf(config, name)
+  const mine = diffIds.map((diffId) => {
+    const layer = layers.find((each) => each.diffId === diffId)
+    if (layer === undefined)
+      throw new MoveError(
+        `${name} is incomplete: the layer ${diffId} of ${names[0] ?? 'an image'} is not in it`
+      )
+    return layer
+  })
+  const digest = digestOf(config)
+  const bytes = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: OCI_MANIFEST,
+      config: { mediaType: OCI_CONFIG, digest, size: config.length },
+      layers: mine.map(({ mediaType, blob }) => ({ mediaType, digest: blob.digest, size: blob.size }))
+    })
+  )
+  const manifest = { digest: digestOf(bytes), mediaType: OCI_MANIFEST, bytes }
+  return { names, manifests: [manifest], configs: [{ digest, bytes: config }], layers: mine }
+}
+
+/** The digests of an image's layers without compression, as its config has them. @throws {MoveError} */
+export function diffIdsOf(config: Buffer, name: string): readonly Digest[] {
+  let ids: unknown
+  try {
+    ids = (JSON.parse(config.toString()) as { rootfs?: { diff_ids?: unknown } }).rootfs?.diff_ids
+  } catch {}
+  if (!Array.isArray(ids) || !ids.every((id) => typeof id === 'string' && isDigest(id)))
+    throw new MoveError(`${name} has an image without a list of layers: its config is no image's`)
+  return ids
+}
+
+/** An index names tags only, where the list beside it has the whole names. */
+function withNames(images: readonly TarImage[], passed: Passed, name: string): TarImage[] {
+  const list = passed.documents.get('manifest.json')
+  if (list === undefined) return [...images]
+  const entries = configsOfList(list, name).filter(({ names }) => names.length > 0)
+  return images.map((image) => {
+    const ids = image.configs.map(({ digest }) => pathOf(digest))
+    const named = entries.filter(({ config }) => ids.includes(config)).flatMap(({ names }) => names)
+    // an image that has several names stands in the index once for each
+    const mine = named.filter(
+      (each) =>
+        image.names.length === 0 || image.names.some((tag) => each === tag || each.endsWith(`:${tag}`))
+    )
+    return mine.length === 0 ? image : { ...image, names: mine }
+  })
+}
+
+interface Entry {
+  readonly config: string
+  readonly names: readonly string[]
+}
+
+function configsOfList(list: Buffer, name: string): Entry[] {
+  try {
+    const rows = JSON.parse(list.toString()) as { Config: string; RepoTags?: string[] | null }[]
+    return rows.map(({ Config, RepoTags }) => ({ config: Config, names: RepoTags ?? [] }))
+  } catch (cause) {
+    throw new MoveError(`${name} has a manifest.json that is none`, { cause })
+  }
+}
+
+/** For a layout without manifest.json whose layers were compressed on the way. */
+function configsOfIndex(passed: Passed, index: Buffer | undefined, name: string): Entry[] {
+  if (index === undefined)
+    throw new MoveError(
+      `${name} holds no image: it has neither manifest.json nor index.json; it is cut short, or of something else`
+    )
+  return readManifest(index).children.map((child) => {
+    const bytes = documentOf(passed, child.digest)
+    const manifest = bytes && readManifest(bytes, child.mediaType)
+    const config = manifest?.blobs[0]
+    if (config === undefined || INDEX_TYPES.includes(manifest?.mediaType ?? ''))
+      throw new MoveError(
+        `${name} has images of several platforms whose layers are not compressed: push it with --compression none`
+      )
+    return { config: pathOf(config.digest), names: namesOf(child) }
+  })
+}
+
+const pathOf = (digest: Digest): string => {
+  const { algorithm, hex } = splitDigest(digest)
+  return `blobs/${algorithm}/${hex}`
+}
+
+const documentOf = (passed: Passed, digest: Digest): Buffer | undefined =>
+  passed.documents.get(pathOf(digest))
+
+/** The names that an entry of a layout's index carries, whole names before tags. */
+export function namesOf({ annotations }: Descriptor): string[] {
+  const found = [
+    annotations?.['io.containerd.image.name'],
+    annotations?.['org.opencontainers.image.ref.name']
+  ]
+  return found.filter((each) => each !== undefined && each !== '').slice(0, 1) as string[]
+}
+
+/** The images of an OCI index, if all that they name is there just as it was. */
+function unchangedImages(passed: Passed, index: Buffer): TarImage[] | undefined {
+  const byDigest = new Map([...passed.layers].map(([path, layer]) => [path, layer]))
+  const images: TarImage[] = []
+  for (const child of readManifest(index).children) {
+    const manifests: StoredManifest[] = []
+    const configs: { digest: Digest; bytes: Buffer }[] = []
+    const layers: PassedLayer[] = []
+    const walk = ({ digest, mediaType }: Descriptor, depth: number): boolean => {
+      const bytes = documentOf(passed, digest)
+      if (bytes === undefined || depth > 4) return false
+      const manifest = readManifest(bytes, mediaType)
+      for (const blob of manifest.blobs) {
+        const layer = byDigest.get(pathOf(blob.digest))
+        const document = documentOf(passed, blob.digest)
+        if (layer?.unchanged === true && layer.blob.digest === blob.digest) layers.push(layer)
+        else if (document !== undefined) configs.push({ digest: blob.digest, bytes: document })
+        else return false
+      }
+      if (!manifest.children.every((each) => walk(each, depth + 1))) return false
+      manifests.push({ digest, mediaType: manifest.mediaType, bytes })
+      return true
+    }
+    if (!walk(child, 0)) return undefined
+    images.push({ names: namesOf(child), manifests, configs, layers })
+  }
+  return images.length === 0 ? undefined : images
+}

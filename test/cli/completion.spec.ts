@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { bashScript, fishScript, zshScript } from '../../src/cli/completion-scripts.ts'
+import { shellCommands, shellSettings } from '../../src/cli/completion-table.ts'
+import { COMMANDS } from '../../src/cli/index.ts'
+
+describe('completion', () => {
+  const commands = shellCommands(COMMANDS)
+  const settings = shellSettings()
+
+  it('knows every command and each of its options', () => {
+    assert.deepEqual(
+      commands.map(({ name }) => name),
+      COMMANDS.map(({ name }) => name)
+    )
+    const images = commands.find(({ name }) => name === 'images') ?? assert.fail()
+    assert.equal(images.argument, 'repository')
+    assert.deepEqual(images.options.find(({ flags }) => flags.includes('-q'))?.flags, ['-q', '--quiet'])
+    assert.deepEqual(images.options.find(({ flags }) => flags.includes('--sort'))?.choices.slice(0, 2), [
+      'name',
+      'version'
+    ])
+    for (const script of [bashScript, zshScript, fishScript]) {
+      const text = script({ commands, settings })
+      for (const { name } of COMMANDS) assert.ok(text.includes(name), name)
+      for (const flag of ['dns-servers', 'sort', 'json']) assert.ok(text.includes(flag), flag)
+    }
+  })
+
+  it('completes what the arguments name', () => {
+    const kinds = Object.fromEntries(commands.map(({ name, argument }) => [name, argument]))
+    assert.equal(kinds['push'], 'engine')
+    assert.equal(kinds['import'], 'file')
+    for (const name of ['rm', 'inspect', 'pull', 'copy']) assert.equal(kinds[name], 'image', name)
+    for (const name of ['tags', 'usage', 'export']) assert.equal(kinds[name], 'repository', name)
+    for (const name of ['publish', 'history', 'sync', 'root']) assert.equal(kinds[name], 'domain', name)
+  })
+
+  it('puts nothing into scripts that a shell would run', () => {
+    const [command] = shellCommands([
+      {
+        name: 'evil',
+        arguments: '',
+        summary: 'it\'s $(touch /tmp/x) `id` \\ ["x"]',
+        examples: [],
+        json: false,
+        run: async () => undefined
+      }
+    ])
+    assert.doesNotMatch(command?.about ?? '', /['"`$\\[\]]/)
+  })
+})
