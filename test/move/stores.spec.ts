@@ -29,10 +29,10 @@ const QUIET: Reporter = {
   note: () => undefined,
   blob: () => ({ add: () => undefined, done: () => undefined })
 }
-const signal = AbortSignal.timeout(50_000)
 const REPOSITORY = 'example.com/app'
 
 describe('stores of images', () => {
+  let signal: AbortSignal
   let server: RegistryServer
   let client: OciClient
   let source: ImageStore
@@ -71,6 +71,13 @@ describe('stores of images', () => {
     })
     return { digest, moved }
   }
+
+  // of its own for each, and for what comes before: in a whole run, long after these lines were read
+  const begin = () => {
+    signal = AbortSignal.timeout(50_000)
+  }
+  before(begin)
+  beforeEach(begin)
 
   before(async () => {
     server = await startRegistryServer()
