@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { upstreams } from '../src/config/upstreams.ts'
 import { ConfigError, flagOf, readConfig, SETTINGS, variableOf } from '../src/config.ts'
-import { upstreams } from '../src/config-values.ts'
 import { tempFolder } from './support/temp.ts'
 
 const read = (env: Record<string, string>, flags: Record<string, string> = {}, file?: string) =>

@@ -23,7 +23,7 @@ const SRC = resolve(import.meta.dirname, '../src')
 /** The room of a file below `src/`: its folder, or `main` for the files that put the rooms together. */
 function roomOf(file: string): string {
   const [first = '', second] = file.split('/')
-  if (first === 'config-values.ts') return 'config.ts'
+  if (first === 'config') return 'config.ts'
   return second === undefined
     ? ['config.ts', 'log.ts', 'metrics.ts'].includes(first)
       ? first

@@ -1,5 +1,5 @@
+import { duration } from '../config/values.ts'
 import { ConfigError } from '../config.ts'
-import { duration } from '../config-values.ts'
 import type { Collected } from '../registry/index.ts'
 import type { Command } from './command.ts'
 import type { Screen } from './screen.ts'

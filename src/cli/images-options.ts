@@ -1,5 +1,5 @@
+import { duration, size } from '../config/values.ts'
 import { ConfigError } from '../config.ts'
-import { duration, size } from '../config-values.ts'
 import type { ImageFilter, ImageSummary } from '../registry/look-summary.ts'
 import { type CommandOption } from './command.ts'
 import { IN } from './look.ts'

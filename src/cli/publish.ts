@@ -1,5 +1,6 @@
+import { type PublisherSetting, publisher } from '../config/publishing.ts'
+import { duration } from '../config/values.ts'
 import { ConfigError } from '../config.ts'
-import { duration, type PublisherSetting, publisher } from '../config-values.ts'
 import { parseDomain } from '../oci/reference.ts'
 import type { PublishReport, PublishRequest } from '../registry/index.ts'
 import type { Command } from './command.ts'

@@ -1,6 +1,6 @@
 import { ACTIONS, type Action, type TokenInfo, tokensOf } from '../auth/index.ts'
+import { duration } from '../config/values.ts'
 import { asksForUsers, authFolderOf, ConfigError } from '../config.ts'
-import { duration } from '../config-values.ts'
 import type { Command } from './command.ts'
 import type { Screen } from './screen.ts'
 import { formatJson, formatTable } from './terminal.ts'

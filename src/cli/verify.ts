@@ -1,5 +1,5 @@
+import { size } from '../config/values.ts'
 import { ConfigError } from '../config.ts'
-import { size } from '../config-values.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Command, Operations } from './command.ts'
 import type { Screen } from './screen.ts'

@@ -1,4 +1,4 @@
-import type { RetentionRule } from '../config-values.ts'
+import type { RetentionRule } from '../config/publishing.ts'
 import type { Digest } from '../oci/digest.ts'
 import { displayName } from '../oci/reference.ts'
 import type { TreeView } from '../tree/index.ts'

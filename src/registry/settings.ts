@@ -1,4 +1,4 @@
-import type { RetentionRule } from '../config-values.ts'
+import type { RetentionRule } from '../config/publishing.ts'
 import type { DomainRules } from './domain-rules.ts'
 import type { PrefetchRequest } from './prefetch.ts'
 import type { PublishSettings } from './publishing-types.ts'

@@ -1,4 +1,4 @@
-import type { Proxies } from '../config-values.ts'
+import type { Proxies } from '../config/upstreams.ts'
 import { digestOf, splitDigest } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Descriptor } from '../oci/manifest.ts'

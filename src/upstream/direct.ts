@@ -1,4 +1,4 @@
-import type { Proxies } from '../config-values.ts'
+import type { Proxies } from '../config/upstreams.ts'
 import { createPolicy } from '../ipfs/policy.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'

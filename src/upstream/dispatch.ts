@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
-import type { Proxies } from '../config-values.ts'
+import type { Proxies } from '../config/upstreams.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
 
 /** The connections of one upstream: straight ones, and those through a proxy. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { Proxies, UpstreamSetting } from '../config-values.ts'
+import type { Proxies, UpstreamSetting } from '../config/upstreams.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'

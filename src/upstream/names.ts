@@ -1,4 +1,4 @@
-import type { UpstreamSetting } from '../config-values.ts'
+import type { UpstreamSetting } from '../config/upstreams.ts'
 import { DEFAULT_DOMAIN, looksLikeDomain, parseRepository, type RepositoryName } from '../oci/reference.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 

@@ -1,7 +1,7 @@
 /** Which tags go by the rules, and that they go. */
 import assert from 'node:assert/strict'
 import type { CID } from 'multiformats/cid'
-import { retentionRule } from '../../src/config-values.ts'
+import { retentionRule } from '../../src/config/publishing.ts'
 import { createLog } from '../../src/log.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { globMatches } from '../../src/registry/glob.ts'

@@ -1,7 +1,7 @@
 /** Gateways that pull the same registry through, and have its images from each other. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { UpstreamSetting } from '../../src/config-values.ts'
+import type { UpstreamSetting } from '../../src/config/upstreams.ts'
 import type { BlobInfo } from '../../src/store/index.ts'
 import { createUpstreams, type Upstreams } from '../../src/upstream/index.ts'
 import { stopNodes } from './ipfs-nodes.ts'

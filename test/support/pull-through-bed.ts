@@ -1,7 +1,7 @@
 /** A gateway that pulls `up.example` and `docker.io` through from a registry of this process. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { UpstreamSetting } from '../../src/config-values.ts'
+import type { UpstreamSetting } from '../../src/config/upstreams.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { createUpstreams, type Upstreams } from '../../src/upstream/index.ts'
 import { type Answer, digestOf, type OciClient, ociClient } from './oci-client.ts'
