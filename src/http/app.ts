@@ -7,6 +7,7 @@ import type { Registry } from '../registry/index.ts'
 import type { Admission } from './admission.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
 import { type ChallengeOptions, createGuard } from './guard.ts'
+import { nosniff } from './headers.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createClientMeter, repositoryIn } from './meter.ts'
 import { metricsRoutes } from './metrics.ts'
@@ -90,6 +91,7 @@ export function createApp(options: AppOptions): Koa {
     })
   }
   app.use(accessLog(log))
+  app.use(nosniff)
   app.use(errorMiddleware(log))
   if (options.admission !== undefined) app.use(options.admission.middleware)
   app.use(refuseHiddenSlashes)
@@ -106,7 +108,6 @@ function accessLog(log: Log) {
   return async (ctx: Context, next: () => Promise<void>): Promise<void> => {
     const start = performance.now()
     ctx.set('Docker-Distribution-Api-Version', 'registry/2.0')
-    ctx.set('X-Content-Type-Options', 'nosniff')
     if (log.isLevelEnabled('info')) {
       // kept from now on, since a stream that has gone can't tell; a trusted proxy may say otherwise
       ctx.request.ip = ctx.ip

@@ -1,6 +1,7 @@
 import type { Context } from 'koa'
 import { RegistryError } from '../oci/errors.ts'
 import type { Ipns } from '../registry/index.ts'
+import { attach } from './attachment.ts'
 import { readBody } from './request.ts'
 import { type Route, route } from './routes.ts'
 
@@ -60,8 +61,8 @@ export function sendRecord(ctx: Context, name: string, record: NamedRecord | und
     throw new RegistryError('BLOB_UNKNOWN', `no record of '${name.slice(0, 80)}' is known to this gateway`)
   const left = Math.max(0, Math.floor(Math.min(record.ttlMs, record.validUntil - Date.now()) / 1000))
   ctx.body = Buffer.from(record.bytes)
+  attach(ctx, `${name}.ipns-record`)
   ctx.set('Content-Type', IPNS_RECORD)
-  ctx.set('Content-Disposition', `attachment; filename="${name}.ipns-record"`)
   ctx.set('Cache-Control', `public, max-age=${left}`)
   ctx.set('Expires', new Date(record.validUntil).toUTCString())
   ctx.vary('Accept')

@@ -7,8 +7,10 @@ import { MAPPINGS_PATH } from '../ipfs/mappings.ts'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Content } from '../registry/index.ts'
+import { attach } from './attachment.ts'
 import { introduce } from './client.ts'
 import { errorMiddleware } from './errors.ts'
+import { nosniff } from './headers.ts'
 import { createLifetimes } from './lifetime.ts'
 import { mappings } from './mappings.ts'
 import { IPNS_RECORD, sendRecord } from './names.ts'
@@ -102,6 +104,7 @@ export function createTrustlessApp(options: {
   for (const { path, handle } of trustlessRoutes(options.content, options.terms)) {
     router.register(path, ['GET', 'HEAD'], (ctx) => handle({ ctx, signal: lifetime(ctx.res, undefined) }))
   }
+  app.use(nosniff)
   app.use(errorMiddleware(options.log))
   if (options.clients !== undefined) app.use(introduce(options.clients))
   app.use(router.routes())
@@ -169,10 +172,7 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch, reader
   const variant =
     format === 'raw' ? 'raw' : `car.${scope}.${bytes?.from ?? ''}.${bytes?.to ?? ''}.${dups ? 'y' : 'n'}`
   ctx.set('ETag', format === 'raw' ? `"${target}.raw"` : `W/"${root}.${target}.${variant}"`)
-  ctx.set(
-    'Content-Disposition',
-    `attachment; filename="${nameOf(ctx) ?? `${target}.${format === 'raw' ? 'bin' : 'car'}`}"`
-  )
+  attach(ctx, `${target}.${format === 'raw' ? 'bin' : 'car'}`)
   // a cache that doesn't know `Vary` must not give one format for the other
   if (negotiated) ctx.set('Content-Location', withFormat(ctx.url, format))
   if (ctx.get('If-None-Match') !== '' && ctx.get('If-None-Match').includes(ctx.response.get('ETag'))) {
@@ -189,6 +189,8 @@ async function serve(ctx: Context, content: Content, { up, signal, fetch, reader
     return
   }
   ctx.status = 200
+  // a part of a CAR is asked for by entity-bytes
+  ctx.set('Accept-Ranges', 'none')
   ctx.set('Content-Type', `${CAR}; version=1; order=dfs; dups=${dups ? 'y' : 'n'}`)
   const request = { path: cids, scope, dups, ...(bytes && { bytes }) }
   // with its length, a CAR needs no framing of its chunks, and its reader knows where the next block will be
@@ -223,12 +225,6 @@ function parseCid(text: string): CID {
   } catch (error) {
     throw new RegistryError('REQUEST_INVALID', `'${text.slice(0, 80)}' is not a CID`, { cause: error })
   }
-}
-
-/** The name that a client wants the file to have, if it fits into a header as it is. */
-function nameOf(ctx: Context): string | undefined {
-  const name = queryOf(ctx, 'filename')
-  return name !== undefined && /^[\w.() +-]{1,100}$/.test(name) ? name : undefined
 }
 
 /** The URL that names the format which was negotiated. */

@@ -1,9 +1,11 @@
-import type { CID } from 'multiformats/cid'
+import * as dagCbor from '@ipld/dag-cbor'
+import { CID } from 'multiformats/cid'
 import { type CarBlocks, type CarRequest, carSize, isInline, writeCar } from '../ipfs/car-writer.ts'
 import { type LiveFile, liveBlocks } from '../ipfs/live.ts'
 import type { Mapped } from '../ipfs/mappings.ts'
+import { malformed } from '../ipfs/unixfs.ts'
 import type { Digest } from '../oci/digest.ts'
-import { RegistryError } from '../oci/errors.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
 import { type Directories, MAX_SHARD_DEPTH, slotsOf } from '../tree/index.ts'
 
 /**
@@ -56,6 +58,19 @@ export function createContent(
     return bytes
   }
 
+  /** The link in a document to which the first of the names lead; they are taken away. */
+  function within(document: CID, bytes: Uint8Array, names: string[]): CID {
+    const path = names.join('/')
+    let value = decoded(document, bytes)
+    while (CID.asCID(value) === null) {
+      const name = names.shift()
+      if (name === undefined || typeof value !== 'object' || value === null || !Object.hasOwn(value, name))
+        throw new RegistryError('BLOB_UNKNOWN', `there is no link '${path}' in ${document}`)
+      value = (value as Record<string, unknown>)[name]
+    }
+    return CID.asCID(value) as CID
+  }
+
   /** The blocks from a directory to one of its entries: the shards on the way, then the entry. */
   async function step(dir: CID, name: string, given: AbortSignal | undefined): Promise<CID[]> {
     const signal = given ?? new AbortController().signal
@@ -83,8 +98,13 @@ export function createContent(
     block,
     async path(root, path, signal) {
       await block(root, signal)
-      const cids = [root]
-      for (const name of path) cids.push(...(await step(cids.at(-1) as CID, name, signal)))
+      const cids: CID[] = [root]
+      const names = [...path]
+      while (names.length > 0) {
+        const from = cids.at(-1) as CID
+        if (from.code === dagCbor.code) cids.push(within(from, await block(from, signal), names))
+        else cids.push(...(await step(from, names.shift() as string, signal)))
+      }
       return cids
     },
     carSize: (request) => carSize(blocks, request),
@@ -97,5 +117,14 @@ export function createContent(
       const find: CarBlocks['find'] = async (cid) => (await blocks.find(cid)) ?? fetch(cid, signal)
       return writeCar({ find, openFile: (root, leaf) => blocks.openFile(root, leaf) }, request)
     }
+  }
+}
+
+/** A DAG-CBOR document. @see https://ipld.io/specs/codecs/dag-cbor/spec/ */
+function decoded(cid: CID, bytes: Uint8Array): unknown {
+  try {
+    return dagCbor.decode(bytes)
+  } catch (error) {
+    throw malformed(cid, `is no DAG-CBOR: ${reason(error)}`)
   }
 }
