@@ -88,9 +88,12 @@ export function createAccess(options: {
 
   async function byPassword(user: string, password: string, address: string): Promise<Identity> {
     const stored = await hashOf(user)
-    if (!passwords.known(password, stored)) slow(address, user)
     const like = (await options.users?.current())?.values().next().value
-    if (await passwords.check(password, stored, like)) {
+    // with nothing awaited in between
+    if (!passwords.known(password, stored)) slow(address, user)
+    const end = throttle.begin(address, user)
+    const right = await passwords.check(password, stored, like).finally(end)
+    if (right) {
       throttle.succeeded(address, user)
       const principal = { kind: 'user', name: user } as const
       return { principal, limit: undefined, fresh: isNew(principal, address) }

@@ -5,6 +5,11 @@ import { networkOf } from '../ipfs/addresses.ts'
 export interface Throttle {
   /** How long this address, or whoever tries to be this user, has to wait, in milliseconds; 0 for not at all. */
   wait(address: string, user: string): number
+  /**
+   * A try begins; call what is returned when it has ended. Who has to wait between tries has one at a time: what is sent
+   * at once would else all be tried before the first of it counts.
+   */
+  begin(address: string, user: string): () => void
   failed(address: string, user: string): void
   succeeded(address: string, user: string): void
 }
@@ -40,7 +45,17 @@ export function createThrottle(now: () => number = Date.now): Throttle {
   const failures = new LRUCache<string, Failures>({ max: MAX, ttl: FORGET })
   const trusted = new LRUCache<string, true>({ max: MAX, ttl: 24 * FORGET })
 
-  const left = (key: string) => Math.max(0, (failures.get(key)?.until ?? 0) - now())
+  /** Tries under way; as many as passwords wait to be checked. */
+  const under = new Map<string, number>()
+
+  function left(key: string, { free, firstMs }: Allowance): number {
+    const { count = 0, until = 0 } = failures.get(key) ?? {}
+    const wait = Math.max(0, until - now())
+    return count > free && under.has(key) ? Math.max(wait, firstMs) : wait
+  }
+
+  const keys = (from: string, user: string) =>
+    [`a ${networkOf(from)}`, `u ${user.slice(0, MAX_NAME)}`] as const
 
   function count(key: string, { free, firstMs, mostMs }: Allowance): void {
     const seen = (failures.get(key)?.count ?? 0) + 1
@@ -50,19 +65,29 @@ export function createThrottle(now: () => number = Date.now): Throttle {
 
   return {
     wait(from, user) {
-      const address = networkOf(from)
-      const own = left(`a ${address}`)
-      if (trusted.has(`${address} ${user.slice(0, MAX_NAME)}`)) return own
-      return Math.max(own, left(`u ${user.slice(0, MAX_NAME)}`))
+      const [address, name] = keys(from, user)
+      const own = left(address, ADDRESS)
+      return trusted.has(`${address} ${name}`) ? own : Math.max(own, left(name, USER))
+    },
+    begin(from, user) {
+      const mine = keys(from, user)
+      for (const key of mine) under.set(key, (under.get(key) ?? 0) + 1)
+      return () => {
+        for (const key of mine) {
+          const others = (under.get(key) ?? 1) - 1
+          if (others > 0) under.set(key, others)
+          else under.delete(key)
+        }
+      }
     },
     failed(from, user) {
-      const address = networkOf(from)
-      count(`a ${address}`, ADDRESS)
-      count(`u ${user.slice(0, MAX_NAME)}`, USER)
+      const [address, name] = keys(from, user)
+      count(address, ADDRESS)
+      count(name, USER)
     },
     succeeded(from, user) {
       // failures stay: who has an account could else wash off the guesses at others
-      trusted.set(`${networkOf(from)} ${user.slice(0, MAX_NAME)}`, true)
+      trusted.set(keys(from, user).join(' '), true)
     }
   }
 }

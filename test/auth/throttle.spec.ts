@@ -49,6 +49,24 @@ describe('slowing down who guesses', () => {
     assert.ok(throttle.wait('192.0.2.1', 'mallory') > 0)
   })
 
+  it('lets who has to wait try one at a time, and others as many as they like', () => {
+    const throttle = fresh()
+    fail(throttle, 10, '192.0.2.1', 'x')
+    const first = throttle.begin('192.0.2.1', 'x')
+    assert.equal(throttle.wait('192.0.2.1', 'alice'), 0)
+    throttle.failed('192.0.2.1', 'x')
+    first()
+    now += throttle.wait('192.0.2.1', 'x')
+    assert.equal(throttle.wait('192.0.2.1', 'alice'), 0)
+    const ends = [throttle.begin('192.0.2.1', 'x'), throttle.begin('192.0.2.1', 'y')]
+    for (const end of ends) {
+      assert.ok(throttle.wait('192.0.2.1', 'alice') > 0)
+      assert.equal(throttle.wait('192.0.2.2', 'x'), 0)
+      end()
+    }
+    assert.equal(throttle.wait('192.0.2.1', 'alice'), 0)
+  })
+
   it('takes a network of IPv6 for one address', () => {
     const throttle = fresh()
     fail(

@@ -1,6 +1,7 @@
 /** What clients see where users are asked for: tokens, rights that change, mounts, uploads, lists, guessing, the audit log. */
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { rawCid } from '../../src/store/index.ts'
 import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
 import { digestOf } from '../support/oci-client.ts'
@@ -379,6 +380,14 @@ describe('guessing passwords', () => {
     assert.equal(answer.code, 'TOOMANYREQUESTS')
     // what was right a moment ago costs no check
     assert.equal((await auth.as(alice, 'GET', '/v2/')).status, 200)
+  })
+
+  it('gains nothing by doing it all at once', async () => {
+    const asked = await auth.as(basic('carol', 'begins'), 'GET', '/v2/')
+    await sleep(Number(asked.headers['retry-after'] ?? 0) * 1000)
+    const guesses = Array.from({ length: 40 }, (_, i) => auth.as(basic('carol', `guess ${i}`), 'GET', '/v2/'))
+    const tried = (await Promise.all(guesses)).filter(({ status }) => status === 401)
+    assert.ok(tried.length <= 1, `${tried.length} of 40 passwords were tried`)
   })
 })
 
