@@ -34,7 +34,12 @@ const auth = await startAuthServer({
   rules:
     'rules: [{who: alice, repositories: "**", can: admin}, {who: anonymous, repositories: "**", can: pull}]',
   settings: {
-    throttle: { wait: () => 0, failed: () => undefined, succeeded: () => undefined },
+    throttle: {
+      wait: () => 0,
+      begin: () => () => undefined,
+      failed: () => undefined,
+      succeeded: () => undefined
+    },
     lookEveryMs: 1000
   },
   hash: (password) => hashSync(password, 10)

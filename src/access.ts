@@ -3,6 +3,7 @@ import type { Operations } from './cli/index.ts'
 import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
+import { reason } from './oci/errors.ts'
 import type { Registry } from './registry/index.ts'
 
 /** What of the settings is about users. */
@@ -45,7 +46,7 @@ export async function openAccess(
   log: Log,
   stack: AsyncDisposableStack
 ): Promise<AuthOptions | undefined> {
-  const audit = openAuditLog(config, registry, stack)
+  const audit = openAuditLog(config, registry, log, stack)
   if (asksForUsers(config) && overheard(config))
     log.warn(
       'users are asked for, and this gateway can be reached without TLS: their passwords cross the network as they are. Set SEAWAY_TLS_CERT or SEAWAY_TLS_ACME_DOMAINS, or SEAWAY_TRUSTED_PROXIES if a proxy does it'
@@ -65,10 +66,17 @@ export function challengeSettings(config: Config): AuthOptions['challenge'] {
 export function openAuditLog(
   config: Config,
   registry: Pick<Registry, 'publishing'>,
+  log: Log,
   stack: AsyncDisposableStack
 ): Audit | undefined {
   if (config.auditLog === 'none') return undefined
-  const audit = openAudit(config.auditLog)
+  const audit = openAudit(config.auditLog, {
+    trouble: (error) =>
+      log.error(
+        { path: config.auditLog, cause: reason(error) },
+        'the audit log cannot be written: who does what meanwhile may be missing from it'
+      )
+  })
   stack.defer(() => audit.stop())
   registry.publishing.onPublished((domain, root) => {
     audit.write({ event: 'publish', who: 'gateway', client: 'none', domain, root: root.toString() })

@@ -9,6 +9,9 @@ export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] 
 /** One of {@link LOG_LEVELS}. */
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
+/** What waits where stderr can't be written, in bytes. */
+const MAX_WAITING = 1024 * 1024
+
 /**
  * Makes the logger: one JSON object a line on stderr (stdout belongs to what commands print), secrets
  * redacted wherever a header or a credential could be attached.
@@ -16,8 +19,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
  * @see https://getpino.io
  */
 export function createLog(level: LogLevel): Log {
-  const destination = pino.destination({ fd: 2, sync: true })
-  // Where stderr can't be written, nothing is logged, and the rest goes on.
+  // Where stderr can't be written, nothing is logged, and the rest goes on; a little is kept until it can be again.
+  const destination = pino.destination({ fd: 2, sync: true, maxLength: MAX_WAITING })
   destination.on('error', () => undefined)
   return pino(
     {

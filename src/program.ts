@@ -111,7 +111,7 @@ function operate<T>(
       log,
       stack
     )
-    const audit = openAuditLog(config, rooms.registry, stack)
+    const audit = openAuditLog(config, rooms.registry, log, stack)
     const operations = audited(operationsOf(rooms), audit)
     if (door) await openDoor(rooms, operations, call.signal, stack, audit)
     return await work(operations, call)

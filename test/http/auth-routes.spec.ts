@@ -116,7 +116,12 @@ describe('every route and every kind of credentials', function () {
 
   before(async () => {
     // a table of wrong passwords would be slowed down
-    const throttle = { wait: () => 0, failed: () => undefined, succeeded: () => undefined }
+    const throttle = {
+      wait: () => 0,
+      begin: () => () => undefined,
+      failed: () => undefined,
+      succeeded: () => undefined
+    }
     auth = await startAuthServer({
       users: { alice: 'secret', bob: 'builder' },
       rules: RULES,

@@ -88,7 +88,11 @@ export async function startAuthServer(
       createLog('silent')
     )
     stack.defer(() => access.stop())
-    const audit = openAudit(auditFile)
+    const audit = openAudit(auditFile, {
+      trouble: (error) => {
+        throw error
+      }
+    })
     stack.defer(() => audit.stop())
     return {
       access,
