@@ -5,10 +5,11 @@ import {
   type KeyObject,
   randomBytes
 } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
+import { writeWhole } from '../store/whole-file.ts'
 
 /** A key that signs tokens of our own. */
 export interface SigningKey {
@@ -30,6 +31,9 @@ export interface SigningKeys {
 /** The signature algorithm: Ed25519. */
 export const ALGORITHM = 'EdDSA'
 
+/** How soon another key is made again after that has failed, in milliseconds. */
+const RETRY = 60_000
+
 /** What a key file is called: when it was made, so that the order is known, and its id. */
 const FILE = /^(\d{13})-([0-9a-f]{16})\.pem$/
 
@@ -47,6 +51,7 @@ export async function openSigningKeys(options: {
   const { folder, rotateMs, keepMs, log, now = Date.now } = options
   const keys = new Map<string, SigningKey>()
   let rotating: Promise<SigningKey> | undefined
+  let retryAt = 0
   await mkdir(folder, { recursive: true, mode: 0o700 })
   for (const name of (await readdir(folder)).sort()) {
     const [, created, id] = FILE.exec(name) ?? []
@@ -63,17 +68,23 @@ export async function openSigningKeys(options: {
 
   const newest = () => [...keys.values()].at(-1)
 
-  async function rotate(): Promise<SigningKey> {
-    for (const { id, created } of keys.values()) {
-      if (created + rotateMs + keepMs > now()) continue
+  /** Removes keys of which nothing holds any more; the newest may have signed until just now. */
+  async function prune(): Promise<void> {
+    for (const key of keys.values()) {
+      const { id, created } = key
+      if (key === newest() || created + rotateMs + keepMs > now()) continue
       keys.delete(id)
       await rm(join(folder, `${created}-${id}.pem`), { force: true })
     }
+  }
+
+  async function rotate(): Promise<SigningKey> {
     const id = randomBytes(8).toString('hex')
     const pair = generateKeyPairSync('ed25519')
     const key = { id, private: pair.privateKey, public: pair.publicKey, created: now() }
     const pem = pair.privateKey.export({ type: 'pkcs8', format: 'pem' })
-    await writeFile(join(folder, `${key.created}-${id}.pem`), pem, { mode: 0o600, flag: 'wx', flush: true })
+    await writeWhole(join(folder, `${key.created}-${id}.pem`), pem)
+    await prune()
     keys.set(id, key)
     log.info({ key: id }, 'a new key signs tokens from now on')
     return key
@@ -81,10 +92,18 @@ export async function openSigningKeys(options: {
 
   const current = async (): Promise<SigningKey> => {
     const key = newest()
-    if (key !== undefined && key.created + rotateMs > now()) return key
-    rotating ??= rotate().finally(() => {
-      rotating = undefined
-    })
+    if (key !== undefined && (key.created + rotateMs > now() || now() < retryAt)) return key
+    rotating ??= rotate()
+      .catch((error: unknown) => {
+        if (key === undefined) throw error
+        // a full disk is no reason to turn clients away
+        retryAt = now() + RETRY
+        log.error({ folder, cause: reason(error) }, 'no new signing key can be kept: the last one goes on')
+        return key
+      })
+      .finally(() => {
+        rotating = undefined
+      })
     return rotating
   }
   await current()

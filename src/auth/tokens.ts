@@ -1,8 +1,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { writeWhole } from '../store/whole-file.ts'
 import { ACTIONS, type Grant, type Principal } from './types.ts'
 
 /** A token as lists show it: everything but its secret, which is kept nowhere. Times are epoch ms. */
@@ -47,13 +48,19 @@ const RECORD = z.strictObject({
 })
 type TokenRecord = z.output<typeof RECORD>
 
-const infoOf = ({ id, name, repositories, can, created, expires }: TokenRecord): TokenInfo => ({
+const infoOf = (record: TokenRecord | undefined): TokenInfo | undefined => {
+  if (record === undefined) return undefined
+  const { sha256: _, expires, ...info } = record
+  return { ...info, ...(expires !== undefined && { expires }) }
+}
+
+/** A file that says nothing: its token is nobody's, but is there to be seen and revoked. */
+const damaged = (id: string): TokenInfo => ({
   id,
-  name,
-  repositories,
-  can,
-  created,
-  ...(expires !== undefined && { expires })
+  name: '(its file is damaged)',
+  repositories: [],
+  can: [],
+  created: 0
 })
 const hashOf = (text: string) => createHash('sha256').update(text).digest()
 
@@ -84,10 +91,8 @@ export function openTokens(folder: string, now: () => number = Date.now): Tokens
       throw error
     })
     const ids = names.flatMap((name) => /^([0-9a-f]{16})\.json$/.exec(name)?.[1] ?? [])
-    const records = await Promise.all(ids.map(read))
-    return records
-      .flatMap((record) => (record === undefined ? [] : [infoOf(record)]))
-      .sort((a, b) => a.created - b.created)
+    const infos = await Promise.all(ids.map(async (id) => read(id).then(infoOf, () => damaged(id))))
+    return infos.filter((info) => info !== undefined).sort((a, b) => a.created - b.created)
   }
 
   return {
@@ -104,14 +109,14 @@ export function openTokens(folder: string, now: () => number = Date.now): Tokens
         sha256: hashOf(secret).toString('hex')
       }
       try {
-        await mkdir(folder, { recursive: true, mode: 0o700 })
-        await writeFile(pathOf(id), JSON.stringify(record), { mode: 0o600, flag: 'wx', flush: true })
+        await writeWhole(pathOf(id), JSON.stringify(record))
       } catch (error) {
         throw new RegistryError('UNAVAILABLE', `the token cannot be kept in ${folder}: ${reason(error)}`, {
           cause: error
         })
       }
-      return { ...infoOf(record), secret }
+      const { sha256: _, ...info } = record
+      return { ...info, secret }
     },
     list,
     async revoke(which) {

@@ -1,6 +1,8 @@
-import { chmod, chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { writeWhole } from '../store/whole-file.ts'
 
 /** The largest users file, in bytes: some 10,000 users. */
 export const MAX_USERS_FILE = 1024 * 1024
@@ -10,6 +12,10 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$/
 
 /** bcrypt of the costs that can be answered in seconds. Other schemes of htpasswd are too weak to be taken. */
 const HASH = /^\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}$/
+
+/** How often another command is waited for that writes the file, and how long each time, in milliseconds. */
+const LOCK_TRIES = 200
+const LOCK_PAUSE = 25
 
 /** Names that mean something else. */
 const RESERVED = ['anonymous', 'token']
@@ -46,12 +52,26 @@ export function parseUsers(text: string): ReadonlyMap<string, string> {
 
 /**
  * Writes one user's hash into an htpasswd file, or takes the user out (`undefined`); other lines stay as they are. The
- * file is replaced as a whole, readable to its owner alone if it is new.
+ * file is replaced as a whole, where a symbolic link leads to, readable to its owner alone if it is new. Several that
+ * write at once come one after another.
  *
  * @returns whether the user was there before
  * @throws {RegistryError} UNAVAILABLE when it can't be read or written, REQUEST_INVALID when it is no such file
  */
-export async function writeUser(file: string, name: string, hash: string | undefined): Promise<boolean> {
+export async function writeUser(path: string, name: string, hash: string | undefined): Promise<boolean> {
+  const file = await realpath(path).catch(() => path)
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 })
+    return await alone(`${file}.lock`, () => rewrite(file, name, hash))
+  } catch (error) {
+    if (error instanceof RegistryError) throw error
+    throw new RegistryError('UNAVAILABLE', `the users file ${file} cannot be written: ${reason(error)}`, {
+      cause: error
+    })
+  }
+}
+
+async function rewrite(file: string, name: string, hash: string | undefined): Promise<boolean> {
   const before = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return ''
     throw new RegistryError('UNAVAILABLE', `the users file ${file} cannot be read: ${reason(error)}`)
@@ -65,24 +85,35 @@ export async function writeUser(file: string, name: string, hash: string | undef
   const others = before.split('\n').filter((line) => !line.trim().startsWith(`${name}:`))
   while (others.at(-1)?.trim() === '') others.pop()
   const lines = hash === undefined ? others : [...others, `${name}:${hash}`]
-  const temporary = `${file}.${process.pid}.new`
-  try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-    await writeFile(temporary, lines.map((line) => `${line}\n`).join(''), { mode: 0o600 })
-    if (before !== '') await keepMode(file, temporary)
-    await rename(temporary, file)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw new RegistryError('UNAVAILABLE', `the users file ${file} cannot be written: ${reason(error)}`, {
-      cause: error
-    })
-  }
+  const was = await stat(file).catch(() => undefined)
+  await writeWhole(file, lines.map((line) => `${line}\n`).join(''), async (written) => {
+    if (was === undefined) return
+    // a group that may read the file goes on being able to; only root may give files away
+    await written.chmod(was.mode & 0o777)
+    await written.chown(was.uid, was.gid).catch(() => undefined)
+  })
   return users.has(name)
 }
 
-/** A group that may read the file goes on being able to. */
-async function keepMode(from: string, to: string): Promise<void> {
-  const { mode, uid, gid } = await stat(from)
-  await chmod(to, mode & 0o777)
-  await chown(to, uid, gid).catch(() => undefined) // only root may give files away
+/** Runs `work` while nobody else does, as `lock` says, which is a file as long as somebody does. */
+async function alone<T>(lock: string, work: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      await writeFile(lock, '', { flag: 'wx', mode: 0o600 })
+      break
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      if (tries === LOCK_TRIES)
+        throw new RegistryError(
+          'UNAVAILABLE',
+          `another command writes the users file; if none does, one was killed: remove ${lock}`
+        )
+      await sleep(LOCK_PAUSE)
+    }
+  }
+  try {
+    return await work()
+  } finally {
+    await rm(lock, { force: true })
+  }
 }

@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
-import { chmod, mkdir, open, readdir, readFile, rename } from 'node:fs/promises'
+import { chmod, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   generateKeyPair,
@@ -9,6 +9,7 @@ import {
 } from '@libp2p/crypto/keys'
 import type { Ed25519PrivateKey } from '@libp2p/interface'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { writeWhole } from '../store/whole-file.ts'
 import { nameOfKey } from './ipns-record.ts'
 
 /** A key that names a domain's records. */
@@ -70,28 +71,8 @@ export function createIpnsKeys(folder: string): IpnsKeys {
 
   /** On disk before it names anything: a name whose key is lost can never be changed again. */
   async function write(domain: string, key: Ed25519PrivateKey): Promise<DomainKey> {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    const temporary = `${path(domain)}.new`
-    const file = await open(temporary, 'w', 0o600)
-    try {
-      await file.chmod(0o600)
-      await file.writeFile(privateKeyToProtobuf(key))
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path(domain))
-    await syncFolder()
+    await writeWhole(path(domain), privateKeyToProtobuf(key))
     return { domain, key, retired: false }
-  }
-
-  async function syncFolder(): Promise<void> {
-    const handle = await open(folder, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
   }
 
   async function files(): Promise<string[]> {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RegistryError, reason } from '../oci/errors.ts'
-import { syncFolder } from '../store/files.ts'
+import { writeWhole } from '../store/whole-file.ts'
 import { type KeyPair, readPair } from './pair.ts'
 
 /** What is kept of one authority: files that only their owner can read (mode 0600). */
@@ -36,27 +36,12 @@ export function acmeFolder(folder: string, directory: string): AcmeFolder {
     }
   }
 
-  async function write(path: string, text: string): Promise<void> {
-    await mkdir(own, { recursive: true, mode: 0o700 })
-    const temporary = `${path}.new`
-    const file = await open(temporary, 'w', 0o600)
-    try {
-      await file.chmod(0o600)
-      await file.writeFile(text)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-    await syncFolder(own)
-  }
-
   return {
     async accountKey(make) {
       const kept = await read(account)
       if (kept !== undefined) return kept
       const key = await make()
-      await write(account, key)
+      await writeWhole(account, key)
       return key
     },
     async pair() {
@@ -68,6 +53,6 @@ export function acmeFolder(folder: string, directory: string): AcmeFolder {
         return undefined // a new one is had
       }
     },
-    keep: ({ cert, key }) => write(both, `${key.trimEnd()}\n${cert}`)
+    keep: ({ cert, key }) => writeWhole(both, `${key.trimEnd()}\n${cert}`)
   }
 }

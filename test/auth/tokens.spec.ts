@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createBearer } from '../../src/auth/bearer.ts'
 import { openTokens } from '../../src/auth/index.ts'
@@ -49,6 +49,19 @@ describe('machine tokens', () => {
     await assert.rejects(tokens.revoke('other'), { code: 'NAME_UNKNOWN' })
   })
 
+  it('are listed and revoked beside one whose file is damaged, which is nothing', async () => {
+    const made = await tokens.create({ name: 'beside', repositories: ['app'], can: ['pull'] })
+    const damaged = await tokens.create({ name: 'damaged', repositories: ['app'], can: ['pull'] })
+    writeFileSync(join(folder.path, 'tokens', `${damaged.id}.json`), '{"id": "')
+    const listed = await tokens.list()
+    assert.ok(listed.some(({ id }) => id === made.id))
+    assert.deepEqual(listed.find(({ id }) => id === damaged.id)?.can, [])
+    await assert.rejects(tokens.find(damaged.secret), { code: 'UNKNOWN' })
+    assert.equal((await tokens.revoke('beside')).id, made.id)
+    assert.equal((await tokens.revoke(damaged.id)).id, damaged.id)
+    assert.ok(!(await tokens.list()).some(({ id }) => id === damaged.id))
+  })
+
   it('of one name are revoked by their ids', async () => {
     const made = await Promise.all([1, 2].map(() => tokens.create({ name: 'twice', ...grant })))
     await assert.rejects(tokens.revoke('twice'), { code: 'REQUEST_INVALID' })
@@ -80,6 +93,20 @@ describe('keys that sign', () => {
     assert.equal(keys.find(first.id), undefined)
     assert.ok(keys.find(second.id))
     assert.ok(!readdirSync(folder.path).some((name) => name.includes(first.id)))
+  })
+
+  it('go on signing where another one can not be written, and then change', async () => {
+    const keys = await open()
+    const first = await keys.current()
+    rmSync(folder.path, { recursive: true })
+    writeFileSync(folder.path, '')
+    now += HOUR
+    assert.equal((await keys.current()).id, first.id)
+    rmSync(folder.path)
+    now += HOUR
+    const second = await keys.current()
+    assert.notEqual(second.id, first.id)
+    assert.ok(keys.find(first.id))
   })
 
   it('that cannot be read sign nothing', async () => {

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
-import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  chmodSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { hashSync } from 'bcryptjs'
 import { checkUserName, createPasswords, parseUsers, writeUser } from '../../src/auth/index.ts'
 import { watchFile } from '../../src/auth/watched-file.ts'
@@ -46,6 +55,23 @@ describe('users file', () => {
     assert.equal(await writeUser(file, 'bob', undefined), false)
     writeFileSync(file, 'nonsense\n')
     await assert.rejects(writeUser(file, 'bob', HASH), { code: 'REQUEST_INVALID' })
+  })
+
+  it('stays where it is behind a symbolic link', async () => {
+    const link = join(folder.path, 'link')
+    writeFileSync(file, `alice:${HASH}\n`)
+    symlinkSync(file, link)
+    await writeUser(link, 'bob', HASH)
+    assert.ok(lstatSync(link).isSymbolicLink())
+    assert.deepEqual([...parseUsers(readFileSync(file, 'utf8')).keys()], ['alice', 'bob'])
+  })
+
+  it('has everybody whom several commands wrote at the same time', async () => {
+    rmSync(file)
+    const names = Array.from({ length: 12 }, (_, i) => `user${i}`)
+    await Promise.all(names.map((name) => writeUser(file, name, HASH)))
+    assert.deepEqual(new Set(parseUsers(readFileSync(file, 'utf8')).keys()), new Set(names))
+    assert.deepEqual(readdirSync(dirname(file)), ['users'])
   })
 
   it('takes no names that mean something else', () => {
