@@ -141,6 +141,9 @@ export function createGuard(options: {
       async reads(name) {
         return (await by.decide(principal, 'pull', { repository: rightsName(name) })).allowed
       },
+      async readsAll(domain) {
+        return (await by.decide(principal, 'pull', { domain })).allowed
+      },
       async mayEverywhere(action) {
         return limit === undefined && (await by.decide(principal, action, { everything: true })).allowed
       }
@@ -230,7 +233,7 @@ function detailsOf(ctx: Context): Record<string, string | undefined> {
     reference: reference ?? digest,
     domain,
     digest: sent('Docker-Content-Digest'),
-    root: sent('Seaway-Root')
+    root: ctx.state['root'] as string | undefined
   }
 }
 

@@ -9,6 +9,8 @@ export interface Permit {
   may(name: RepositoryName, action: Action): Promise<boolean>
   /** Whether it has the right to pull something, whatever its token was made for. */
   reads(name: RepositoryName): Promise<boolean>
+  /** Whether it has the right to pull all of a domain, whatever its token was made for. */
+  readsAll(domain: string): Promise<boolean>
   /** Whether it may do something everywhere. */
   mayEverywhere(action: Action): Promise<boolean>
 }

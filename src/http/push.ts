@@ -3,7 +3,13 @@ import { clip, isAlgorithm } from '../oci/digest.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { MAX_MANIFEST } from '../oci/manifest.ts'
 import { isTag, type RepositoryName } from '../oci/reference.ts'
-import { type Registry, type UploadStatus, type UploadTarget, uploadHeaders } from '../registry/index.ts'
+import {
+  type Pushed,
+  type Registry,
+  type UploadStatus,
+  type UploadTarget,
+  uploadHeaders
+} from '../registry/index.ts'
 import { bodyOf } from './early.ts'
 import { permitOf } from './permit.ts'
 import {
@@ -121,7 +127,7 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
       ctx.status = 201
       ctx.set('Location', `/v2/${name.asked}/manifests/${pushed.digest}`)
       ctx.set('Docker-Content-Digest', pushed.digest)
-      ctx.set('Seaway-Root', pushed.root.toString())
+      await tellRoot(ctx, pushed)
       if (pushed.subject !== undefined) ctx.set('OCI-Subject', pushed.subject)
       if (reference.kind === 'digest') for (const tag of extraTags(ctx)) ctx.append('OCI-Tag', tag)
       ctx.length = 0
@@ -138,6 +144,16 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
       ctx.status = 202
       ctx.length = 0
     }
+  }
+
+  /**
+   * Says which root a push has made, to who may read all that is below it: whoever knows a root can have a name of their
+   * own lead to it, and has rights there.
+   */
+  async function tellRoot(ctx: Context, { domain, root }: Pushed): Promise<void> {
+    ctx.state['root'] = root.toString()
+    const permit = permitOf(ctx)
+    if (permit === undefined || (await permit.readsAll(domain))) ctx.set('Seaway-Root', root.toString())
   }
 
   /** Where an upload of this client goes: one is found again by who began it alone. */

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { rawCid } from '../../src/store/index.ts'
 import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
-import { digestOf } from '../support/oci-client.ts'
+import { digestOf, OCI_MANIFEST } from '../support/oci-client.ts'
 
 const USERS = { alice: 'secret', bob: 'builder', carol: 'pass' }
 const RULES = `
@@ -214,6 +214,22 @@ describe('users over HTTP', function () {
     )
     assert.equal(await mount(wide, '&from=secret'), 201)
     assert.equal(await mount(alice, ''), 201)
+  })
+
+  it('the root that a push has made is told to who may read all that is below it', async () => {
+    const root = async (who: string) => {
+      const name = 'example.com/bob/rooted'
+      const { digest } = await pushAs(auth, who, name, '1')
+      const { body } = await auth.as(who, 'GET', `/v2/${name}/manifests/1`)
+      const headers = { 'content-type': OCI_MANIFEST }
+      const put = await auth.as(who, 'PUT', `/v2/${name}/manifests/${digest}`, { body, headers })
+      assert.equal(put.status, 201)
+      return put.headers['seaway-root']
+    }
+    assert.equal(await root(bob), undefined)
+    const current = String(await auth.server.registry.root('example.com'))
+    assert.equal(auth.audited().at(-1)?.['root'], current)
+    assert.equal(await root(alice), current)
   })
 
   it('an upload is found again by who began it, also after a restart, and by nobody else', async () => {
