@@ -1,6 +1,7 @@
 import type { RepositoryName } from '../oci/reference.ts'
 import { displayName } from '../oci/reference.ts'
 import { globMatches } from '../registry/glob.ts'
+import { withPlainRoot } from './root-name.ts'
 import type { Rule } from './rules.ts'
 import { type Action, ANONYMOUS, type Grant, includes, nameOf, type Principal } from './types.ts'
 
@@ -14,7 +15,7 @@ export interface Decision {
 /** What rules and tokens call a repository: `app`, `example.com/app`, `ipfs/<CID>/app`. */
 export function rightsName({ place, repository }: RepositoryName): string {
   if (place.kind === 'domain') return displayName(place.domain, repository)
-  return `${place.kind}/${place.kind === 'ipfs' ? place.cid : place.name}/${repository}`
+  return withPlainRoot(`${place.kind}/${place.kind === 'ipfs' ? place.cid : place.name}/${repository}`)
 }
 
 /** Whether a name is one below a root that the request names: then only globs that say so are for it. */
@@ -26,12 +27,13 @@ const BELOW_ROOT = /^(ipfs|ipns)\/[^/]+\//
  */
 export function grantsRepository({ repositories }: Pick<Grant, 'repositories'>, name: string): boolean {
   const root = BELOW_ROOT.exec(name)?.[1]
+  const plain = (glob: string) => (root === undefined ? glob : withPlainRoot(glob))
   const matches = (glob: string) =>
-    globMatches(glob, name) && (root === undefined || glob.startsWith(`${root}/`))
+    globMatches(plain(glob), name) && (root === undefined || glob.startsWith(`${root}/`))
   return (
     repositories.some((glob) => !glob.startsWith('!') && matches(glob)) &&
     // what is taken out is taken out whatever way it is written
-    !repositories.some((glob) => glob.startsWith('!') && globMatches(glob.slice(1), name))
+    !repositories.some((glob) => glob.startsWith('!') && globMatches(plain(glob.slice(1)), name))
   )
 }
 
@@ -47,7 +49,7 @@ function grantsAll({ repositories }: Pick<Grant, 'repositories'>, domain: string
 function grantsWithin({ repositories }: Pick<Grant, 'repositories'>, prefix: string): boolean {
   const root = /^ip[fn]s\//.exec(prefix)?.[0]
   return repositories.some((glob) => {
-    const literal = /^[^*?]*/.exec(glob)?.[0] ?? ''
+    const literal = /^[^*?]*/.exec(root === undefined ? glob : withPlainRoot(glob))?.[0] ?? ''
     const fits = literal.startsWith(prefix) || prefix.startsWith(literal)
     return fits && !glob.startsWith('!') && (root === undefined || glob.startsWith(root))
   })

@@ -63,7 +63,10 @@ const ISSUER = z.strictObject({
 const FILE = z.strictObject({
   rules: z.array(RULE).max(1000).default([]),
   issuers: z
-    .record(z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/, 'must be letters, digits and -'), ISSUER)
+    .record(
+      z.string().regex(/^(?!token$)[a-z0-9][a-z0-9-]{0,31}$/, 'must be letters, digits and -, and not token'),
+      ISSUER
+    )
     .default({})
 })
 

@@ -32,3 +32,14 @@ export function credentialsOf(ctx: Context): Credentials {
     'the Authorization header is neither Basic nor Bearer, or is malformed'
   )
 }
+
+/** Whom the credentials of a request name, proven or not: for the audit log. */
+export function claimedBy(ctx: Context): string {
+  try {
+    const credentials = credentialsOf(ctx)
+    if (credentials.kind === 'none') return 'anonymous'
+    return credentials.kind === 'password' ? credentials.user : 'unknown'
+  } catch {
+    return 'unknown'
+  }
+}

@@ -15,7 +15,7 @@ import {
 import { bareIp } from '../ipfs/addresses.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { parseDomain } from '../oci/reference.ts'
-import { credentialsOf } from './credentials.ts'
+import { claimedBy, credentialsOf } from './credentials.ts'
 import { setPermit } from './permit.ts'
 import { cataloguePlace, type Naming, repositoryOf } from './request.ts'
 import type { Route } from './routes.ts'
@@ -156,7 +156,7 @@ export function createGuard(options: {
       return await by.identify(credentialsOf(ctx), clientOf(ctx))
     } catch (error) {
       if (!(error instanceof RegistryError)) throw error
-      refusal(ctx, claimed(ctx), error.code, error.message)
+      refusal(ctx, claimedBy(ctx), error.code, error.message)
       if (error.code !== 'UNAUTHORIZED') throw error
       throw unauthorized(ctx, error.message, undefined, 'invalid_token', error)
     }
@@ -211,16 +211,6 @@ export function challengeOf(
   if (scope !== undefined && scope.type !== 'domain') parts.push(`scope="${formatScope(scope)}"`)
   if (error !== undefined) parts.push(`error="${error}"`)
   return `Bearer ${parts.join(',')}`
-}
-
-/** Whom the credentials of a request name, proven or not. */
-function claimed(ctx: Context): string {
-  try {
-    const credentials = credentialsOf(ctx)
-    return credentials.kind === 'password' ? credentials.user : 'unknown'
-  } catch {
-    return 'unknown'
-  }
 }
 
 /** What a request was about. */

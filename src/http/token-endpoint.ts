@@ -14,7 +14,7 @@ import {
   type ScopeAccess
 } from '../auth/index.ts'
 import { RegistryError } from '../oci/errors.ts'
-import { credentialsOf } from './credentials.ts'
+import { claimedBy, credentialsOf } from './credentials.ts'
 import { clientOf, TOKEN_PATH } from './guard.ts'
 import { type Naming, queryOf, readBody, repositoryNamed } from './request.ts'
 import { type Route, route } from './routes.ts'
@@ -111,10 +111,8 @@ export function tokenRoutes(options: {
     }
   }
 
-  const byHeader = (ctx: Context): Promise<Identity> => {
-    const user = ctx.get('Authorization') === '' ? 'anonymous' : 'unknown'
-    return identified(ctx, user, async () => access.identify(credentialsOf(ctx), clientOf(ctx)))
-  }
+  const byHeader = (ctx: Context): Promise<Identity> =>
+    identified(ctx, claimedBy(ctx), async () => access.identify(credentialsOf(ctx), clientOf(ctx)))
 
   /** @see https://distribution.github.io/distribution/spec/auth/token/ */
   async function getToken(ctx: Context): Promise<void> {

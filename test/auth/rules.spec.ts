@@ -120,6 +120,7 @@ describe('access rules', () => {
     ['issuers: {ci: {issuer: "http://ci.example", audience: x}}', /https URL/],
     ['issuers: {ci: {issuer: "https://ci.example"}}', /issuers\.ci\.audience/],
     ['issuers: {"a:b": {issuer: "https://ci.example", audience: x}}', /issuers/],
+    ['issuers: {token: {issuer: "https://ci.example", audience: x}}', /issuers/],
     ['a: &a [1]\nrules: *a', /alias/i],
     ['just text', /the file/]
   ]

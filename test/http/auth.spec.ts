@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { base36 } from 'multiformats/bases/base36'
+import { CID } from 'multiformats/cid'
 import { rawCid } from '../../src/store/index.ts'
 import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
 import { digestOf, OCI_MANIFEST } from '../support/oci-client.ts'
@@ -141,6 +143,20 @@ describe('users over HTTP', function () {
       assert.equal((await auth.as(alice, 'GET', path)).status, 200)
       assert.equal((await auth.as(bob, 'GET', path)).status, 403)
       assert.equal((await auth.as(undefined, 'GET', path)).status, 401)
+      // a root has a name in each base; what is taken out of a rule is taken out by all of them
+      const other = CID.parse(root).toString(base36)
+      writeFileSync(
+        auth.rulesFile,
+        `${RULES}\n  - {who: bob, repositories: [ipfs/**, "!ipfs/${other}/**"], can: pull}`
+      )
+      for (const name of [root, other])
+        assert.equal((await auth.as(bob, 'GET', path.replace(root, name))).status, 403)
+      writeFileSync(auth.rulesFile, `${RULES}\n  - {who: bob, repositories: "ipfs/${other}/**", can: pull}`)
+      for (const name of [root, other])
+        assert.equal((await auth.as(bob, 'GET', path.replace(root, name))).status, 200)
+      const list = await auth.as(bob, 'GET', `/v2/ipfs/${other}/_catalog`)
+      assert.ok(list.json<{ repositories: string[] }>().repositories.length > 0)
+      writeFileSync(auth.rulesFile, RULES)
     })
 
     it('are those of the moment: of rules, users and passwords', async () => {
@@ -325,6 +341,7 @@ describe('users over HTTP', function () {
     await auth.as(bob, 'DELETE', '/v2/example.com/bob/audited/manifests/1')
     await auth.as(alice, 'DELETE', '/v2/example.com/bob/audited/manifests/1')
     await auth.as(basic('mallory', 'guess'), 'GET', '/v2/')
+    await auth.token([], basic('eve', 'guess'))
     await auth.as(undefined, 'GET', '/v2/')
     await auth.as(await auth.bearer(['repository:hidden/one:pull'], bob), 'GET', '/v2/hidden/one/manifests/1')
     const lines = auth.audited().slice(before)
@@ -340,6 +357,7 @@ describe('users over HTTP', function () {
         'refused bob example.com/bob/audited 1 DENIED',
         'delete alice example.com/bob/audited 1',
         'refused mallory UNAUTHORIZED',
+        'refused eve UNAUTHORIZED',
         'refused bob hidden/one 1 DENIED'
       ]
     )
