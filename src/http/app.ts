@@ -69,7 +69,7 @@ export function registryRoutes(
 export function createApp(options: AppOptions): Koa {
   const { log } = options
   const app = new Koa()
-  const router = new Router({ strict: false })
+  const router = new Router({ strict: false, sensitive: true })
   const lifetime = createLifetimes(options.stopping)
   const naming: Naming = { hosts: options.hosts, names: options.registry.names }
   const meter = createClientMeter(options.registry.meters)

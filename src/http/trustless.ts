@@ -99,7 +99,7 @@ export function createTrustlessApp(options: {
   stopping?: AbortSignal
 }): Koa {
   const app = new Koa()
-  const router = new Router()
+  const router = new Router({ sensitive: true })
   const lifetime = createLifetimes(options.stopping ?? new AbortController().signal)
   for (const { path, handle } of trustlessRoutes(options.content, options.terms)) {
     router.register(path, ['GET', 'HEAD'], (ctx) => handle({ ctx, signal: lifetime(ctx.res, undefined) }))

@@ -125,6 +125,11 @@ describe('users over HTTP', function () {
     })
   })
 
+  it('routes have one spelling, so that rules about paths in front of a gateway hold', async () => {
+    for (const path of ['/METRICS', '/V2/', '/v2/_CATALOG', '/Auth/Token', '/IPFS/bafkqaaa'])
+      assert.ok([400, 404].includes((await auth.as(alice, 'GET', path)).status), path)
+  })
+
   describe('rights', () => {
     it('that anybody has need no login, and logging in takes none away', async () => {
       await pushAs(auth, alice, 'example.com/public/app', '1')
