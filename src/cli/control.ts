@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { ERRORS, type ErrorCode, RegistryError, reason } from '../oci/errors.ts'
 import type { Call, Operations, Progress } from './command.ts'
@@ -55,7 +56,14 @@ export async function serveControl(
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(path, resolve)
+    // A group may have the data folder, but nobody else; what is in the temporary folder no folder keeps anybody from.
+    const before = process.umask(0o177)
+    try {
+      if (dirname(path) !== tmpdir()) process.umask(before | 0o007)
+      server.listen(path, resolve)
+    } finally {
+      process.umask(before)
+    }
   })
   return {
     async stop() {
@@ -119,8 +127,13 @@ async function textOf(req: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
-/** The operations of the gateway that runs on `path`; `undefined` when none does. */
+/**
+ * The operations of the gateway that runs on `path`; `undefined` when none does.
+ *
+ * @throws {RegistryError} DENIED where somebody else has put a socket there, to be told what commands say
+ */
 export async function connectControl(path: string): Promise<Operations | undefined> {
+  checkOwner(path)
   try {
     // Any answer, even a refusal, shows that somebody is there.
     await post(path, '/', '{}', { signal: AbortSignal.timeout(SILENCE), progress: () => undefined })
@@ -136,6 +149,19 @@ export async function connectControl(path: string): Promise<Operations | undefin
         ? undefined
         : (args: unknown, call: Call) => post(path, `/${String(name)}`, JSON.stringify(args), call)
   })
+}
+
+/** A folder of one's own needs no such look, but the temporary folder is everybody's; root's word counts for all. */
+function checkOwner(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false })
+  const own = process.getuid?.()
+  if (found === undefined || own === undefined || found.uid === own || found.uid === 0) return
+  const folder = statSync(dirname(path))
+  if (found.uid === folder.uid && (folder.mode & 0o022) === 0) return
+  throw new RegistryError(
+    'DENIED',
+    `the control socket ${path} belongs to another user: set a shorter SEAWAY_DATA`
+  )
 }
 
 function post(socketPath: string, path: string, body: string, call: Call): Promise<unknown> {

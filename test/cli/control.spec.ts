@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { chownSync, statSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -118,5 +119,36 @@ describe('the control socket', () => {
       }
     )
     await assert.rejects(work, { code: 'UNAVAILABLE', message: 'the gateway is stopping' })
+  })
+
+  it('is for nobody else, wherever it is and whatever new files are like', async () => {
+    const deep = join(folder, 'x'.repeat(120))
+    assert.ok(!controlPath(deep).startsWith(folder))
+    const before = process.umask(0)
+    try {
+      for (const [path, others] of [
+        [controlPath(deep), 0o077],
+        [join(folder, 'other.sock'), 0o007]
+      ] as const) {
+        const control = await serveControl(path, operations, stopping.signal)
+        assert.equal(statSync(path).mode & others, 0)
+        assert.equal(process.umask(), 0)
+        await control.stop()
+      }
+    } finally {
+      process.umask(before)
+    }
+  })
+
+  it('is not asked where somebody else has put one', async function () {
+    if (process.getuid?.() !== 0) this.skip() // only root can give a file away
+    const path = join(folder, 'theirs.sock')
+    const control = await serveControl(path, operations, stopping.signal)
+    try {
+      chownSync(path, 65534, 65534)
+      await assert.rejects(connectControl(path), /belongs to another user/)
+    } finally {
+      await control.stop()
+    }
   })
 })
