@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import { ConfigError, hasTls } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { createCredentials } from '../upstream/credentials.ts'
 import type { Command } from './command.ts'
+import { loginFile } from './logins.ts'
 import { readSecret } from './secret-input.ts'
 import { formatJson, formatTable } from './terminal.ts'
 
@@ -32,8 +31,9 @@ export const whoami: Command = {
   ],
   async run({ config, print, screen }, [given], options) {
     const url = urlOf(given, config)
-    const headers = await headersOf(url, options['user'], options['token'] === true)
-    const answer = await ask(url, headers, config.dialTimeout)
+    const headers = await headersOf(url, config, options)
+    const signal = AbortSignal.timeout(config.dialTimeout)
+    const answer = await request<Answer>(url, '/auth/whoami', { headers, signal })
     if (options.json === true) {
       print(formatJson(answer))
       return
@@ -58,43 +58,47 @@ function urlOf(given: string | undefined, config: Config): URL {
 
 async function headersOf(
   url: URL,
-  user: Parameters<Command['run']>[2][string],
-  token: boolean
+  config: Config,
+  { user, token }: Parameters<Command['run']>[2]
 ): Promise<Record<string, string>> {
-  if (token) return { authorization: `Bearer ${await readSecret('Token')}` }
-  if (typeof user === 'string') {
-    const pair = `${user}:${await readSecret('Password')}`
-    return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
-  }
-  const kept = await dockerLogin(url.host)
-  return kept === undefined ? {} : { authorization: `Basic ${kept}` }
+  if (token === true) return { authorization: `Bearer ${await readSecret('Token')}` }
+  if (typeof user === 'string') return basic(user, await readSecret('Password'))
+  const file = loginFile(config)
+  const signal = AbortSignal.timeout(config.dialTimeout)
+  const kept = file === undefined ? undefined : await createCredentials(file).find([url.host], signal)
+  if (kept === undefined) return {}
+  if ('user' in kept) return basic(kept.user, kept.password)
+  return { authorization: `Bearer ${await tokenFor(url, kept.identityToken, signal)}` }
 }
 
-/** What `docker login` has kept in its file: name and password in base64. Credential helpers aren't asked. */
-async function dockerLogin(host: string): Promise<string | undefined> {
-  try {
-    const file = JSON.parse(await readFile(join(homedir(), '.docker/config.json'), 'utf8')) as {
-      auths?: Record<string, { auth?: string }>
-    }
-    return file.auths?.[host]?.auth
-  } catch {
-    return undefined // not logged in
-  }
+const basic = (user: string, password: string) => ({
+  authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+})
+
+/** What an identity token, which docker keeps in place of a password, is good for. */
+async function tokenFor(url: URL, identityToken: string, signal: AbortSignal): Promise<string> {
+  const body = new URLSearchParams({ grant_type: 'refresh_token', refresh_token: identityToken })
+  const { access_token: token } = await request<{ access_token: string }>(url, '/auth/token', {
+    method: 'POST',
+    body,
+    signal
+  })
+  return token
 }
 
-async function ask(url: URL, headers: Record<string, string>, timeoutMs: number): Promise<Answer> {
+async function request<T>(url: URL, path: string, init: RequestInit): Promise<T> {
   const fail = (message: string, cause?: unknown) =>
     new RegistryError('UNAVAILABLE', `${url.host}: ${message}`, { cause })
   let answer: Response
   try {
-    answer = await fetch(new URL('/auth/whoami', url), { headers, signal: AbortSignal.timeout(timeoutMs) })
+    answer = await fetch(new URL(path, url), { ...init, redirect: 'error' })
   } catch (error) {
     throw fail(`no answer: ${reason((error as Error).cause ?? error)}`, error)
   }
   const text = (await answer.text()).slice(0, 1_000_000)
   if (answer.status === 404) throw fail('nobody is asked who they are there')
   try {
-    const body = JSON.parse(text) as Answer & { errors?: { message: string }[] }
+    const body = JSON.parse(text) as T & { errors?: { message: string }[] }
     if (answer.status === 200) return body
     throw fail(body.errors?.[0]?.message ?? `status ${answer.status}`)
   } catch (error) {

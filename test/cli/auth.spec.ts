@@ -80,6 +80,20 @@ describe('commands about users', function () {
         who.stdout,
         /^alice \(user\) at 127\.0\.0\.1:\d+\nMAY +REPOSITORIES\nadmin +\*\*, ipfs\/\*\*, ipns\/\*\*\n$/
       )
+      // what docker keeps after a login: an identity token in place of the password
+      const form = { grant_type: 'password', username: 'alice', password: 'another', access_type: 'offline' }
+      const login = await fetch(`${gateway.url}/auth/token`, {
+        method: 'POST',
+        body: new URLSearchParams(form)
+      })
+      const { refresh_token: identitytoken } = (await login.json()) as { refresh_token: string }
+      const auth = Buffer.from('alice:another').toString('base64')
+      for (const kept of [{ auth }, { auth: Buffer.from('alice:').toString('base64'), identitytoken }]) {
+        const file = { auths: { [new URL(gateway.url).host]: kept } }
+        writeFileSync(join(folder.path, 'config.json'), JSON.stringify(file))
+        const found = await run(`whoami ${gateway.url}`, '', { DOCKER_CONFIG: folder.path })
+        assert.match(found.stdout, /^alice \(user\)/)
+      }
       const wrong = await run(`whoami ${gateway.url} --user alice`, 'x\n')
       assert.deepEqual([wrong.status, wrong.stdout], [1, ''])
       assert.match(wrong.stderr, /password is wrong/)
