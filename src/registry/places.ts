@@ -13,6 +13,7 @@ import {
   type TreeWriter
 } from '../tree/index.ts'
 import type { Holders, PeersOf, Whereabouts } from './holders.ts'
+import { createQuietly } from './quiet.ts'
 import { timed } from './timings.ts'
 
 /** A tree in which a repository is looked for, with where its blocks come from. */
@@ -59,14 +60,19 @@ export function createPlaces(options: {
   writer: () => Pick<TreeWriter, 'view' | 'had'>
   /** Called with the root of each tree of somebody else that is looked into. */
   onRemote?: (root: CID) => void
-  /** Which trees a name of a domain is looked for in; in both unless given. */
-  looks?: (domain: string) => { readonly local: boolean; readonly published: boolean }
+  /** Which trees a name of a domain is looked for in, and whether elsewhere after them; in both, and nowhere, unless given. */
+  looks?: (domain: string) => {
+    readonly local: boolean
+    readonly published: boolean
+    readonly elsewhere: boolean
+  }
   /** Multiaddrs of peers that are asked for roots named by CID. */
   peers: readonly string[]
   log: Log
 }): Places {
   const { holders, discovery, directories, log } = options
   const names = new LRUCache<string, string>({ max: 10_000 })
+  const quietly = createQuietly()
 
   async function lookup(domain: string, signal: AbortSignal): Promise<Published | undefined> {
     if (!looksLikeDomain(domain) || options.looks?.(domain).published === false) return undefined
@@ -244,10 +250,12 @@ export function createPlaces(options: {
         yield rootPlace(root, repository, what, signal, wants, found.providers)
         return
       }
-      const looked = options.looks?.(place.domain).local !== false
-      const own = looked ? await local(place.domain, repository, signal) : undefined
+      const looks = options.looks?.(place.domain)
+      const own = looks?.local === false ? undefined : await local(place.domain, repository, signal)
       if (own !== undefined) yield own
-      const found = await publishedPlace(place.domain, repository, signal, wants).catch((error: unknown) => {
+      const look = () => publishedPlace(place.domain, repository, signal, wants)
+      const looking = looks?.elsewhere === true ? quietly(place.domain, look) : look()
+      const found = await looking.catch((error: unknown) => {
         // With a local tree, a domain that publishes nothing, or isn't to be asked, is the ordinary case.
         const nothing = error instanceof RegistryError && ['NAME_UNKNOWN', 'DENIED'].includes(error.code)
         if (own !== undefined && nothing) {

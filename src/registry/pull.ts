@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { LRUCache } from 'lru-cache'
+import type { CID } from 'multiformats/cid'
 import type { Ipfs } from '../ipfs/index.ts'
 import type { Transfers } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
@@ -8,11 +9,12 @@ import { RegistryError } from '../oci/errors.ts'
 import { MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import type { Reference, RepositoryName } from '../oci/reference.ts'
 import type { BlobInfo, ByteRange, Store } from '../store/index.ts'
-import type { Ahead } from '../tree/index.ts'
 import { createReadAhead } from './ahead.ts'
 import { createArriving } from './arriving.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
+import { createGaps, isGap } from './published-gaps.ts'
+import { having, type Search } from './search.ts'
 import type { Through, ThroughRepository } from './through.ts'
 import { timed } from './timings.ts'
 
@@ -34,16 +36,6 @@ export interface BlobContent {
   open(range?: ByteRange): Promise<Readable>
   /** Ends when all of it is in the store: that may be later than when it has been read. */
   bring(signal: AbortSignal): Promise<unknown>
-}
-
-/** How a search goes. */
-interface Search {
-  /** Whether one of the trees has the repository. */
-  seen: boolean
-  /** Why another one could not be asked, for the message. */
-  unasked: string
-  /** Whether there is an upstream to be asked after the trees. */
-  readonly upstream: boolean
 }
 
 /** Reading: from local trees, and from those that others publish. */
@@ -89,6 +81,7 @@ export function createPull(options: {
     proofMs: ipfs.timeouts.blockMs,
     log: options.log
   })
+  const gaps = createGaps(options.log)
   /** By root, repository and digest: the same bytes may have been pushed as one thing here and as another there. */
   const mediaTypes = new LRUCache<string, string>({ max: 20_000 })
 
@@ -142,38 +135,6 @@ export function createPull(options: {
   }
 
   /**
-   * The trees that have the repository. Once one was found, another that cannot be asked (name servers
-   * that are down, say) ends the search instead of failing it: what was deleted here, or never was, is
-   * then 404 and not a failure, and `unasked` says why it was not looked for elsewhere. So it is where there is an
-   * upstream to ask after them.
-   */
-  async function* having(
-    name: RepositoryName,
-    search: Search,
-    signal: AbortSignal,
-    wants: Ahead
-  ): AsyncGenerator<Place & { name: string }> {
-    const all = places.of(name, signal, wants)
-    for (;;) {
-      let next: IteratorResult<Place, unknown>
-      try {
-        next = await all.next()
-      } catch (error) {
-        if (!(error instanceof RegistryError)) throw error
-        if (search.upstream && error.code === 'NAME_UNKNOWN') return
-        if (!error.code.startsWith('SOURCE_') || !(search.seen || search.upstream)) throw error
-        search.unasked = `; what else its domain publishes cannot be asked for: ${error.message}`
-        return
-      }
-      if (next.done === true) return
-      const { name: known } = next.value
-      if (known === undefined) continue
-      search.seen = true
-      yield { ...next.value, name: known }
-    }
-  }
-
-  /**
    * What was pulled through and kept in the local tree: as it is while it is known to be fresh, else as the upstream says.
    * `undefined` where the upstream must be asked for all of it.
    */
@@ -194,6 +155,24 @@ export function createPull(options: {
     return found && (now.stale === undefined ? found : { ...found, stale: now.stale })
   }
 
+  /** A blob that isn't here, by the file that a tree names for it. */
+  async function inPlace(
+    place: Place & { name: string },
+    name: RepositoryName,
+    up: ThroughRepository | undefined,
+    { digest, cid, head }: { digest: Digest; cid: CID; head: boolean },
+    signal: AbortSignal
+  ): Promise<BlobContent> {
+    const peers: Place['peers'] = (s) => place.peers(s, cid)
+    if (up === undefined) return arriving({ digest, cid, peers }, name, signal)
+    if (place.kind === 'local') {
+      const file = { cid, peers: (s: AbortSignal) => peers(s).catch(() => []) }
+      return arriving(await up.wanted(digest, { head, named: true, file }, signal), name, signal)
+    }
+    const origin = gaps.filling(up.origin(digest), () => gaps.found(place, name, { digest }))
+    return arriving({ digest, cid, peers, origin }, name, signal)
+  }
+
   return {
     content,
     stop: () => readAhead.stop(),
@@ -202,24 +181,32 @@ export function createPull(options: {
       const up = options.through?.of(name)
       const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       const wants = reference.kind === 'tag' ? { tag: reference.tag } : { manifest: reference.digest }
-      for await (const place of having(name, search, signal, wants)) {
-        const digest =
-          reference.kind === 'tag'
-            ? await place.view.tag(place.name, reference.tag, signal)
-            : (await place.view.hasManifest(place.name, reference.digest, signal)) && reference.digest
-        if (!digest) continue
-        if (up !== undefined && place.kind === 'local') {
-          const found = await throughTree(up, place, reference, digest, signal)
-          if (found !== undefined) return found
-          break
+      let wanted = reference
+      for await (const place of having(places, name, search, signal, wants)) {
+        try {
+          const digest =
+            reference.kind === 'tag'
+              ? await place.view.tag(place.name, reference.tag, signal)
+              : (await place.view.hasManifest(place.name, reference.digest, signal)) && reference.digest
+          if (!digest) continue
+          if (up !== undefined && place.kind === 'local') {
+            const found = await throughTree(up, place, reference, digest, signal)
+            if (found !== undefined) return found
+            break
+          }
+          // what the tag stands for is known now, whoever has it
+          wanted = { kind: 'digest', digest }
+          if (reference.kind === 'tag' && (await store.blobs.stat(digest)) === undefined)
+            await place.view.ahead(place.name, { manifest: digest }, signal)
+          const found = await content(place, place.name, digest, signal)
+          readAhead.start(place, place.name, found, signal)
+          return found
+        } catch (error) {
+          if (up === undefined || place.kind !== 'published' || !isGap(error)) throw error
+          gaps.found(place, name, wanted, error)
         }
-        if (reference.kind === 'tag' && (await store.blobs.stat(digest)) === undefined)
-          await place.view.ahead(place.name, { manifest: digest }, signal)
-        const found = await content(place, place.name, digest, signal)
-        readAhead.start(place, place.name, found, signal)
-        return found
       }
-      if (up !== undefined) return timed(signal, 'fetch', () => up.manifest(reference, signal))
+      if (up !== undefined) return timed(signal, 'fetch', () => up.manifest(wanted, signal))
       const text = reference.kind === 'tag' ? `tag '${reference.tag}'` : `manifest ${reference.digest}`
       throw new RegistryError(
         'MANIFEST_UNKNOWN',
@@ -238,20 +225,20 @@ export function createPull(options: {
       const up = options.through?.of(name)
       const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       let named = false
-      for await (const place of having(name, search, signal, { blob: digest })) {
+      for await (const place of having(places, name, search, signal, { blob: digest })) {
         readAhead.asked(place, place.name)
-        if (!(await place.view.hasBlob(place.name, digest, signal))) continue
-        named = true
-        if (kept !== undefined) return local(store, kept, digest)
-        const link = await place.view.blob(digest, signal)
-        if (link === undefined) continue
-        if (up !== undefined && place.kind === 'local') {
-          const peers: Place['peers'] = (s) => place.peers(s, link.cid).catch(() => [])
-          const file = { cid: link.cid, peers }
-          return arriving(await up.wanted(digest, { head, named, file }, signal), name, signal)
+        try {
+          if (!(await place.view.hasBlob(place.name, digest, signal))) continue
+          named = true
+          if (kept !== undefined) return local(store, kept, digest)
+          const link = await place.view.blob(digest, signal)
+          if (link !== undefined)
+            return await inPlace(place, name, up, { digest, cid: link.cid, head }, signal)
+          if (up !== undefined && place.kind === 'published') gaps.found(place, name, { digest })
+        } catch (error) {
+          if (up === undefined || place.kind !== 'published' || !isGap(error)) throw error
+          gaps.found(place, name, { digest }, error)
         }
-        const peers: Place['peers'] = (s) => place.peers(s, link.cid)
-        return arriving({ digest, cid: link.cid, peers }, name, signal)
       }
       if (up !== undefined) {
         if (kept === undefined) {

@@ -17,7 +17,7 @@ import { createThrough } from './through.ts'
 import { createThroughKeeper } from './through-keep.ts'
 
 /** Where a name is looked for that has no upstream. */
-const BOTH = { local: true, published: true }
+const BOTH = { local: true, published: true, elsewhere: false }
 
 /** Puts together what reading needs: trees, where they are looked for, transfers, and other registries. */
 export function createReading(options: RegistryOptions & { readonly meters: Meters }) {
@@ -33,7 +33,10 @@ export function createReading(options: RegistryOptions & { readonly meters: Mete
   const pulled = createPulledRoots(store.records, log)
   const places = createPlaces({
     onRemote: (root) => pulled.note(root),
-    looks: (domain) => options.upstreams?.of(domain)?.policy ?? BOTH,
+    looks(domain) {
+      const upstream = options.upstreams?.of(domain)
+      return upstream === undefined ? BOTH : { ...upstream.policy, elsewhere: true }
+    },
     holders,
     discovery,
     directories,

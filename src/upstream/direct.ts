@@ -77,8 +77,13 @@ export function openServer(options: ServerOptions): Server {
     socketPath === undefined
       ? createDispatchers({ ca: undefined, timeoutMs, policy, proxies })
       : createSocketDispatchers(socketPath, timeoutMs)
-  const trusted = new Set([url.hostname])
-  const wire = createWire({ dispatchers, timeoutMs, trusted, policy, ...(name !== undefined && { name }) })
+  const wire = createWire({
+    dispatchers,
+    timeoutMs,
+    trusted: [url],
+    policy,
+    ...(name !== undefined && { name })
+  })
   return { url, name: name ?? url.host, wire, ...(socketPath !== undefined && { socketPath }) }
 }
 

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import type { Proxies } from '../config/upstreams.ts'
+import { inRanges } from '../ipfs/addresses.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
 
 /** The connections of one upstream: straight ones, and those through a proxy. */
@@ -60,12 +61,13 @@ export function createDispatchers(options: {
   }
 
   const own = make({})
+  const near = inRanges(rangesIn(proxies.none))
   const others = make({ lookup: policy.lookup })
   return {
     to(url, trusted) {
       const all = trusted ? own : others
       // as docker does: a proxy's loopback is not ours
-      if (isLoopback(url.hostname)) return all.straight
+      if (isLoopback(url.hostname) || near(hostOf(url))) return all.straight
       return url.protocol === 'https:' ? all['https:'] : all['http:']
     },
     close() {
@@ -90,6 +92,23 @@ export function createSocketDispatchers(socketPath: string, timeoutMs: number): 
   }
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
+/** The host of a URL; of an IPv6 address without its brackets. */
+export function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, '')
+}
+
+/** Whether a host is this machine, as its name or address says; nothing is looked up. */
+export function isLoopback(host: string): boolean {
+  return /^(?:localhost\.?|\[::1\])$/.test(host) || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/**
+ * What `NO_PROXY` names by range (`10.0.0.0/8`), which undici's agent doesn't know. They are meant for URLs with an address
+ * in them; names aren't looked up for that. What is no range is passed over, as curl and Go do.
+ */
+function rangesIn(noProxy: string): string[] {
+  return noProxy.split(/[,\s]+/).filter((entry) => {
+    const [, address = '', bits] = /^(.+)\/(\d{1,3})$/.exec(entry) ?? []
+    return Number(bits) <= { 0: -1, 4: 32, 6: 128 }[isIP(address) as 0 | 4 | 6]
+  })
 }

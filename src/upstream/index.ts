@@ -80,7 +80,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
     const wire = createWire({
       dispatchers: createDispatchers({ ca, timeoutMs, policy, proxies }),
       timeoutMs,
-      trusted: new Set(urls.map(({ hostname }) => hostname)),
+      trusted: urls,
       policy
     })
     wires.push(wire)

@@ -3,7 +3,7 @@ import { request } from 'undici'
 import { chunksOf } from '../ipfs/chunks.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
 import { isAbort, reason } from '../oci/errors.ts'
-import type { Dispatchers } from './dispatch.ts'
+import { type Dispatchers, hostOf, isLoopback } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
 import { type Content, isStream, sending } from './sending.ts'
 
@@ -66,25 +66,28 @@ const PRIVATE = new Set(['authorization', 'cookie'])
 
 /**
  * @param options.timeoutMs for an answer to begin, and for its silence
- * @param options.trusted hosts that the operator named; of others, those that `policy` refuses aren't dialled
+ * @param options.trusted what the operator named; of other servers, those that `policy` refuses aren't dialled. Another port
+ *   of such a host is as good (a token service, a storage service), except on this machine, where it may be anything of ours
  * @param options.name how messages call a server that has no host of its own; each by its host unless given
  */
 export function createWire(options: {
   dispatchers: Dispatchers
   timeoutMs: number
-  trusted: ReadonlySet<string>
+  trusted: readonly URL[]
   policy: Pick<DialPolicy, 'hostRefusal'>
   name?: string
 }): Wire {
   const { dispatchers, timeoutMs, trusted, policy } = options
   const nameOf = (url: URL) => options.name ?? url.host
+  const isTrusted = ({ hostname, host }: URL) =>
+    trusted.some((one) => (isLoopback(hostname) ? one.host === host : one.hostname === hostname))
 
   /** Sends a request without following where it leads. */
   async function once(ask: Ask): Promise<Reply & Dumped> {
     const { method, url, headers, content, answerMs = timeoutMs, signal } = ask
     signal.throwIfAborted()
-    const own = trusted.has(url.hostname)
-    const refused = own ? undefined : policy.hostRefusal(url.hostname.replace(/^\[|\]$/g, ''))
+    const own = isTrusted(url)
+    const refused = own ? undefined : policy.hostRefusal(hostOf(url))
     if (refused !== undefined) throw new UpstreamError('wrong', `${url.host} is not dialled: ${refused}`)
     const late = new AbortController()
     let timer: NodeJS.Timeout | undefined

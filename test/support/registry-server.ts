@@ -9,7 +9,7 @@ import { listen, peerServer } from '../../src/http/server.ts'
 import { createTrustlessApp } from '../../src/http/trustless.ts'
 import { createIpfs, createLimiter, createOffer, type Ipfs, type SeedPolicy } from '../../src/ipfs/index.ts'
 import { QUIET } from '../../src/ipfs/libp2p.ts'
-import { createLog } from '../../src/log.ts'
+import { createLog, type Log } from '../../src/log.ts'
 import {
   type CollectSettings,
   createRegistry,
@@ -58,6 +58,8 @@ export interface RegistryServerOptions {
   auth?: (folder: string, stack: AsyncDisposableStack) => Promise<AuthOptions>
   /** Speaks HTTPS with it. */
   identity?: Identity
+  /** What is told to the operator; nobody hears it unless given. */
+  log?: Log
   /** What a doctor may dial; anything unless given. */
   doctorDial?: 'any' | 'public'
 }
@@ -131,7 +133,7 @@ export async function startRegistryServer(given: RegistryServerOptions = {}): Pr
 }
 
 async function start(folder: string, dns: DnsServer, options: RegistryServerOptions) {
-  const log = createLog('silent')
+  const log = options.log ?? createLog('silent')
   const { idleMs = 10_000, pullTimeoutMs = 10_000 } = options
   const stack = new AsyncDisposableStack()
   const { free } = options

@@ -1,7 +1,7 @@
 /** The client of other registries, and registries of this process that it asks, for the suite that calls it. */
 import assert from 'node:assert/strict'
+import type { UpstreamSetting } from '../../src/config/upstreams.ts'
 import { readConfig } from '../../src/config.ts'
-import type { UpstreamSetting } from '../../src/config-values.ts'
 import type { Digest } from '../../src/oci/digest.ts'
 import { RegistryError } from '../../src/oci/errors.ts'
 import { createUpstreams, type Upstream, UpstreamError } from '../../src/upstream/index.ts'

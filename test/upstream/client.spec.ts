@@ -1,73 +1,25 @@
-/** The client of other registries, against one that misbehaves. */
+/** The client of other registries: what it asks, and what it shows for it. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { upstreams as parse, type UpstreamSetting } from '../../src/config/upstreams.ts'
-import type { Digest } from '../../src/oci/digest.ts'
-import { RegistryError } from '../../src/oci/errors.ts'
-import { createUpstreams, type Upstream, UpstreamError, type Upstreams } from '../../src/upstream/index.ts'
+import { upstreams as parse } from '../../src/config/upstreams.ts'
+import { createUpstreams } from '../../src/upstream/index.ts'
 import { AUTHORITY, CERTIFICATE, KEY } from '../support/certificate.ts'
-import { digestOf } from '../support/oci-client.ts'
-import { type Login, startUpstreamRegistry, type UpstreamRegistry } from '../support/upstream-registry.ts'
+import { fault, readBlob, useUpstreamClient } from '../support/upstream-client.ts'
+import type { Login, UpstreamRegistry } from '../support/upstream-registry.ts'
 
 const signal = new AbortController().signal
 
 describe('an upstream', function () {
   this.timeout(30_000)
-  const registries: UpstreamRegistry[] = []
-  const made: Upstreams[] = []
+  const { registry, upstreamOf } = useUpstreamClient()
   let folder: string
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'sw-upstream-'))
   })
   after(() => rm(folder, { recursive: true, force: true }))
-  afterEach(async () => {
-    for (const upstreams of made.splice(0)) upstreams.stop()
-    for (const registry of registries.splice(0)) await registry.stop()
-  })
-
-  async function registry(options?: Parameters<typeof startUpstreamRegistry>[0]): Promise<UpstreamRegistry> {
-    const started = await startUpstreamRegistry(options)
-    registries.push(started)
-    return started
-  }
-
-  function upstreamOf(
-    setting: Partial<UpstreamSetting> & { urls: readonly string[] },
-    more: { auth?: string; timeoutMs?: number; allowDial?: 'any' | 'public' } = {}
-  ): Upstream {
-    const upstreams = createUpstreams({
-      settings: new Map([['up.example', { off: false, ...setting }]]),
-      auth: '',
-      ttlMs: 1000,
-      timeoutMs: 2000,
-      allowDial: 'any',
-      ...more
-    })
-    made.push(upstreams)
-    return upstreams.of('up.example') as Upstream
-  }
-
-  const fault = (name: string) => (error: unknown) => {
-    assert.ok(error instanceof UpstreamError, String(error))
-    assert.equal(error.fault, name, error.message)
-    return true
-  }
-  const code = (name: string) => (error: unknown) => {
-    assert.ok(error instanceof RegistryError, String(error))
-    assert.equal(error.code, name, error.message)
-    return true
-  }
-
-  async function all(upstream: Upstream, digest: string, size?: number, from = 0): Promise<Buffer> {
-    const parts: Buffer[] = []
-    for await (const part of upstream.blob('a/b', digest as Digest, size).read(from, signal))
-      parts.push(Buffer.from(part))
-    return Buffer.concat(parts)
-  }
 
   it('gives manifests by tag and by digest, and blobs', async () => {
     const there = await registry()
@@ -76,7 +28,7 @@ describe('an upstream', function () {
     const byTag = await upstream.manifest('a/b', '1', signal)
     assert.equal(byTag.digest, image.digest)
     assert.deepEqual((await upstream.manifest('a/b', image.digest, signal)).bytes, image.bytes)
-    assert.equal((await all(upstream, image.layers[0] as string)).toString(), 'one layer')
+    assert.equal((await readBlob(upstream, image.layers[0] as string)).toString(), 'one layer')
     assert.equal(await upstream.isSame('a/b', '1', { digest: byTag.digest, etag: undefined }, signal), true)
     there.image('a/b', '1', ['another'])
     assert.equal(await upstream.isSame('a/b', '1', { digest: byTag.digest, etag: undefined }, signal), false)
@@ -164,181 +116,6 @@ describe('an upstream', function () {
     await assert.rejects(upstreamOf({ urls: [there.url] }).manifest('a/b', '1', signal), /ca=/)
   })
 
-  it('that sends us elsewhere is followed without what was for it alone', async () => {
-    const storage = await registry()
-    const there = await registry({ login: { kind: 'bearer' } })
-    const image = there.image('a/b', '1', ['a layer'])
-    storage.blob('a layer')
-    there.fault = (req, res) => {
-      if (!/blobs/.test(req.url ?? '') || req.headers.authorization === undefined) return false
-      res.writeHead(307, { location: `${storage.url}${req.url}` }).end()
-      return true
-    }
-    const upstream = upstreamOf({ urls: [there.url] })
-    assert.equal((await all(upstream, image.layers[0] as string, 7)).toString(), 'a layer')
-    assert.equal(storage.headers.at(-1)?.authorization, undefined)
-    // nor where the operator's own network is out of bounds
-    const careful = upstreamOf(
-      { urls: [there.url.replace('127.0.0.1', 'localhost')] },
-      { allowDial: 'public' }
-    )
-    await assert.rejects(all(careful, image.layers[0] as string, 7), /public address/)
-  })
-
-  it('that redirects in a loop, or to less security, is left', async () => {
-    const there = await registry()
-    there.fault = (req, res) => {
-      res.writeHead(307, { location: req.url }).end()
-      return true
-    }
-    await assert.rejects(
-      upstreamOf({ urls: [there.url] }).manifest('a/b', '1', signal),
-      /redirects more than/
-    )
-  })
-
-  it('that fails for a moment is asked again; for longer, the next mirror is', async () => {
-    const there = await registry()
-    const image = there.image('a/b', '1', ['x'])
-    let failing = 1
-    there.fault = (_, res) => {
-      if (failing-- <= 0) return false
-      res.writeHead(503).end()
-      return true
-    }
-    const upstream = upstreamOf({ urls: [there.url] })
-    await upstream.manifest('a/b', '1', signal)
-    const broken = await registry()
-    broken.fault = (_, res) => {
-      res.destroy()
-      return true
-    }
-    const two = upstreamOf({ urls: [broken.url, there.url] })
-    await two.manifest('a/b', '1', signal)
-    const before = broken.asked.length
-    await two.manifest('a/b', '1', signal)
-    assert.equal(broken.asked.length, before, 'it is left alone for a while')
-    assert.match(two.mirrors()[0]?.failure ?? '', /127\.0\.0\.1/)
-    assert.equal((await all(two, image.layers[0] as string)).toString(), 'x')
-  })
-
-  it('that is asked too often is left alone as long as it says', async () => {
-    const there = await registry()
-    there.fault = (_, res) => {
-      res.writeHead(429, { 'retry-after': '600' }).end()
-      return true
-    }
-    const upstream = upstreamOf({ urls: [there.url] })
-    for (let i = 0; i < 3; i++) {
-      await assert.rejects(upstream.manifest('a/b', '1', signal), (error: unknown) => {
-        assert.ok(((error as UpstreamError).retryAfterMs ?? 0) > 500_000)
-        return fault('busy')(error)
-      })
-    }
-    assert.equal(there.asked.length, 1)
-  })
-
-  for (const [what, answer] of [
-    ['HTML with 200', '<html>log in to the network first</html>'],
-    ['a page that looks like JSON', '{"schemaVersion":2}'],
-    ['something else than its digest says', undefined]
-  ] as const) {
-    it(`that sends ${what} gave nothing`, async () => {
-      const there = await registry()
-      const image = there.image('a/b', '1', ['x'])
-      there.fault = (_, res) => {
-        res.writeHead(200, {
-          'content-type': answer === undefined ? image.mediaType : 'text/html',
-          'docker-content-digest': answer === undefined ? digestOf('y') : ''
-        })
-        res.end(answer ?? image.bytes)
-        return true
-      }
-      await assert.rejects(upstreamOf({ urls: [there.url] }).manifest('a/b', '1', signal), fault('wrong'))
-    })
-  }
-
-  describe('whose blobs break off', () => {
-    const bytes = randomBytes(3_000_000)
-
-    for (const ranges of [true, false]) {
-      it(`goes on where they ended, ${ranges ? 'by a range' : 'from the beginning where there are no ranges'}`, async () => {
-        const there = await registry()
-        const digest = there.blob(bytes)
-        there.ranges = ranges
-        let cuts = 2
-        there.fault = (req, res) => {
-          if (cuts-- <= 0) return false
-          const from = ranges ? Number(/\d+/.exec(req.headers.range ?? '0')?.[0]) : 0
-          const range = { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` }
-          res.writeHead(from > 0 ? 206 : 200, {
-            'content-length': String(bytes.length - from),
-            ...(from > 0 && range)
-          })
-          res.write(bytes.subarray(from, from + 1_000_000), () => setTimeout(() => res.destroy(), 50))
-          return true
-        }
-        assert.ok((await all(upstreamOf({ urls: [there.url] }), digest, bytes.length)).equals(bytes))
-        assert.equal(there.count(/GET/), 3)
-        assert.equal(there.sent < bytes.length, ranges)
-      })
-    }
-
-    it('is given up when nothing more comes', async () => {
-      const there = await registry()
-      const digest = there.blob(bytes)
-      there.fault = (_, res) => {
-        res.writeHead(200, { 'content-length': String(bytes.length) })
-        res.write('a')
-        const drip = setInterval(() => res.write('b'), 100)
-        res.once('close', () => clearInterval(drip))
-        return true
-      }
-      const upstream = upstreamOf({ urls: [there.url] }, { timeoutMs: 300 })
-      await assert.rejects(all(upstream, digest, bytes.length), code('SOURCE_TIMEOUT'))
-    })
-
-    it('is refused when it is longer than it should be, or compressed', async () => {
-      const there = await registry()
-      const digest = there.blob(bytes)
-      const upstream = upstreamOf({ urls: [there.url] })
-      await assert.rejects(all(upstream, digest, 5), code('SOURCE_FAILED'))
-      there.fault = (_, res) => {
-        res.writeHead(200, { 'content-encoding': 'gzip' }).end('x')
-        return true
-      }
-      await assert.rejects(all(upstream, digest, bytes.length), /encoding gzip/)
-    })
-  })
-
-  it('whose token service is asked too often is left alone as long as that says', async () => {
-    const there = await registry({ login: { kind: 'bearer' } })
-    there.fault = (req, res) => {
-      if (!req.url?.startsWith('/token')) return false
-      res.writeHead(429, { 'retry-after': '600' }).end()
-      return true
-    }
-    const upstream = upstreamOf({ urls: [there.url] })
-    for (let i = 0; i < 2; i++) await assert.rejects(upstream.manifest('a/b', '1', signal), fault('busy'))
-    assert.equal(there.count(/token/), 1)
-  })
-
-  it('that is silent is given up after its time', async () => {
-    const there = await registry()
-    there.fault = () => true
-    const upstream = upstreamOf({ urls: [there.url] }, { timeoutMs: 200 })
-    await assert.rejects(upstream.manifest('a/b', '1', signal), (error: unknown) => {
-      assert.equal((error as UpstreamError).silent, true)
-      return fault('down')(error)
-    })
-    assert.equal(there.asked.length, 1)
-    await assert.rejects(
-      upstream.isSame('a/b', '1', { digest: 'sha256:0', etag: undefined }, signal),
-      fault('down')
-    )
-    assert.equal(there.asked.length, 1, 'who has the tag at hand waits for it no second time')
-  })
-
   it('that is offline is asked for nothing', async () => {
     const there = await registry()
     const upstream = upstreamOf({ urls: [there.url], offline: true })
@@ -354,7 +131,6 @@ describe('an upstream', function () {
       timeoutMs: 1,
       allowDial: 'any'
     })
-    made.push(upstreams)
     const canonical = (domain: string, repository: string) => {
       const found = upstreams.canonical({ asked: '', place: { kind: 'domain', domain }, repository })
       return `${found.place.kind === 'domain' ? found.place.domain : ''}/${found.repository}`
@@ -367,5 +143,6 @@ describe('an upstream', function () {
     assert.equal(upstreams.domainOf('lan.example:5000'), 'lan.example')
     assert.equal(upstreams.domainOf('169.254.169.254'), undefined)
     assert.equal(upstreams.of('ghcr.io'), undefined)
+    upstreams.stop()
   })
 })

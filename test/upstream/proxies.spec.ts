@@ -29,12 +29,16 @@ describe('an upstream behind a proxy', function () {
     stops.push(() => proxy.stop())
   }
 
-  function upstreamAt(url: string, env: Record<string, string>, more: { ca?: string } = {}): Upstream {
+  function upstreamAt(
+    url: string,
+    env: Record<string, string>,
+    { timeoutMs = 2000, ...more }: { ca?: string; timeoutMs?: number } = {}
+  ): Upstream {
     const upstreams = createUpstreams({
       settings: new Map([['up.example', { off: false, urls: [url], ...more }]]),
       auth: '',
       ttlMs: 1000,
-      timeoutMs: 2000,
+      timeoutMs,
       allowDial: 'public',
       proxies: readConfig({ flags: {}, env }).proxies
     })
@@ -78,6 +82,28 @@ describe('an upstream behind a proxy', function () {
     const other = upstreamAt(`http://up.test:${there.port}`, { HTTP_PROXY: proxy.url, NO_PROXY: '.test' })
     await assert.rejects(other.manifest('a/b', '1', signal), /its name is not known|cannot be looked up/)
     assert.deepEqual(proxy.asked, [])
+  })
+
+  it('is asked straight where NO_PROXY names its address by a range', async () => {
+    await start()
+    // nobody answers there (RFC 5737), which is all that is to be seen: the proxy would take any address for this machine
+    const of = (none: string, host: string) =>
+      upstreamAt(
+        `http://${host}:${there.port}`,
+        { HTTP_PROXY: proxy.url, NO_PROXY: none },
+        { timeoutMs: 300 }
+      )
+    await of('192.0.2.0/24', '198.51.100.7').manifest('a/b', '1', signal)
+    assert.equal(proxy.asked.length, 1)
+    for (const [none, host] of [
+      ['a.test, 198.51.100.0/24', '198.51.100.7'],
+      ['2001:db8::/32', '[2001:db8::7]']
+    ] as const)
+      await assert.rejects(of(none, host).manifest('a/b', '1', signal), UpstreamError)
+    assert.equal(proxy.asked.length, 1)
+    // what is no range names nothing, and breaks nothing
+    await of('198.51.100.0/64,x/8,/,2001:db8::/200', '198.51.100.7').manifest('a/b', '1', signal)
+    assert.equal(proxy.asked.length, 2)
   })
 
   it('whose proxy is not there is down, and says which one', async () => {

@@ -1,0 +1,55 @@
+import { LRUCache } from 'lru-cache'
+import type { Origin } from '../ipfs/transfer.ts'
+import type { Log } from '../log.ts'
+import { RegistryError, reason } from '../oci/errors.ts'
+import type { RepositoryName } from '../oci/reference.ts'
+import type { Place } from './places.ts'
+
+/** What a domain's published tree names and nobody gives, where its registry is asked for it instead. */
+export interface Gaps {
+  /** Tells the operator, once for a repository of a tree: its publisher should know. `why` is what it failed with. */
+  found(
+    place: Place,
+    name: RepositoryName,
+    what: { readonly digest?: string; readonly tag?: string },
+    why?: unknown
+  ): void
+  /** An origin that calls `found` before it gives anything. */
+  filling(origin: Origin, found: () => void): Origin
+}
+
+/** Whether an error says that a tree's content can't be had, and not that there is something wrong with the question. */
+export function isGap(error: unknown): boolean {
+  return (
+    error instanceof RegistryError && (error.code.startsWith('SOURCE_') || error.code === 'MANIFEST_UNKNOWN')
+  )
+}
+
+/** Makes it. */
+export function createGaps(log: Log): Gaps {
+  const told = new LRUCache<string, true>({ max: 1000 })
+  return {
+    found({ view }, { place, repository }, what, why) {
+      const key = `${view.root} ${repository}`
+      if (told.has(key)) return
+      told.set(key, true)
+      log.warn(
+        {
+          domain: place.kind === 'domain' ? place.domain : undefined,
+          repository,
+          root: view.root.toString(),
+          ...what,
+          ...(why !== undefined && { cause: reason(why) })
+        },
+        'a published tree names what nobody gives, so the registry of its domain is asked'
+      )
+    },
+    filling: (origin, found) => ({
+      ...origin,
+      read(from, signal) {
+        found()
+        return origin.read(from, signal)
+      }
+    })
+  }
+}
