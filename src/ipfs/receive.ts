@@ -23,6 +23,12 @@ export interface Origin {
   refuted(): void
 }
 
+/**
+ * What an earlier transfer had left of a blob, or what was added to it, was wrong. Nothing of it is there any more, so who
+ * wants the blob may try again at once.
+ */
+export class WrongStart extends RegistryError {}
+
 interface Blob {
   /** What the bytes must have. */
   readonly digest: Digest
@@ -204,6 +210,7 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
   return async function receive(reception: Reception): Promise<BlobInfo> {
     const { wanted, writer, size, verified } = reception
     const tail = createTail(size)
+    const resumed = wanted.cid === undefined && writer.size > 0
     let mixed = false
     let claim = wanted.cid === undefined ? undefined : wanted.claim
     try {
@@ -224,6 +231,11 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
       return blob
     } catch (error) {
       if (!(error instanceof RegistryError) || error.code !== 'DIGEST_INVALID') throw error
+      if (resumed) {
+        // who sent which part of it is not known any more
+        const why = `what an earlier transfer had left of ${wanted.digest} does not fit; it is dropped`
+        throw new WrongStart('SOURCE_FAILED', why, { cause: error })
+      }
       // where both sent something, a file that peers made up is likelier than a registry that is wrong
       if (claim !== undefined) claim.refuted(!mixed)
       else wanted.origin?.refuted()

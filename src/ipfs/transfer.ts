@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
-import { isAbort, RegistryError, reason } from '../oci/errors.ts'
+import { reason } from '../oci/errors.ts'
 import type { BlobInfo, ByteRange, Store } from '../store/index.ts'
 import { streamOf } from '../store/piece-stream.ts'
 import { type Arrival, readArrival } from './client-pieces.ts'
@@ -9,19 +9,22 @@ import type { Lent } from './lend.ts'
 import type { LiveFile } from './live.ts'
 import { createReceiver, tailOf, type Wanted } from './receive.ts'
 import type { Ipfs } from './types.ts'
+import { untilAborted, within } from './waiting.ts'
 
-export type { Origin, Wanted } from './receive.ts'
+export { type Origin, type Wanted, WrongStart } from './receive.ts'
 
 /** A blob on its way into the store. */
 export interface Transfer {
   /** In bytes, as the file's root says; content of any other length is refused. */
   readonly size: number
+  /** Whether it goes on where an earlier one broke off, with bytes that nothing proves yet: see {@link WrongStart}. */
+  readonly resumed: boolean
   /**
    * The bytes as they are verified. The last piece comes only when the digest of the whole has been
    * checked, so that whoever gets all bytes has got the right ones.
    */
   read(range?: ByteRange): Readable
-  /** Ends when the blob is in the store, and throws when it can't be had. */
+  /** Ends when the blob is in the store. @throws {RegistryError} when it can't be had */
   done(signal: AbortSignal): Promise<BlobInfo>
 }
 
@@ -44,6 +47,7 @@ const MOST_REMEMBERED = 12
 const CATCH_UP_MS = 10
 
 interface Active extends Arrival {
+  readonly resumed: boolean
   readonly recent: Lent[]
   /** How far each client has come that takes leaves out of memory. */
   readonly readers: Map<object, number>
@@ -119,6 +123,7 @@ export function createTransfers(options: {
     }
     const transfer: Active = {
       size,
+      resumed: wanted.cid === undefined && writer.size > 0,
       writer,
       recent: [],
       readers: new Map(),
@@ -210,6 +215,7 @@ export function createTransfers(options: {
   function arrived(info: BlobInfo): Transfer {
     return {
       size: info.size,
+      resumed: false,
       read: (range) =>
         Readable.from(
           (async function* () {
@@ -239,6 +245,7 @@ export function createTransfers(options: {
       const transfer = await untilAborted(pending, signal)
       return {
         size: transfer.size,
+        resumed: transfer.resumed,
         read(range) {
           transfer.users++
           return streamOf(
@@ -264,37 +271,4 @@ export function createTransfers(options: {
       await Promise.all(running)
     }
   }
-}
-
-/** Waits for `promise` no longer than `signal` allows; the work itself goes on for others. */
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } catch (error) {
-    if (isAbort(error) && !signal.aborted)
-      throw new RegistryError('SOURCE_TIMEOUT', 'no source answered within the deadline', { cause: error })
-    throw error
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
-}
-
-/** Waits until `condition` holds, looking whenever one of `listeners` is called, but for `ms` at most. */
-function within(ms: number, listeners: Set<() => void>, condition: () => boolean): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      listeners.delete(look)
-      resolve()
-    }
-    const look = () => {
-      if (condition()) end()
-    }
-    const timer = setTimeout(end, ms)
-    listeners.add(look)
-  })
 }

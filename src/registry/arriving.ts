@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { Transfers, Wanted } from '../ipfs/transfer.ts'
+import { type Transfers, type Wanted, WrongStart } from '../ipfs/transfer.ts'
 import type { Log } from '../log.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { RepositoryName } from '../oci/reference.ts'
@@ -9,8 +9,8 @@ import type { BlobContent } from './pull.ts'
 import { timed } from './timings.ts'
 
 /**
- * Blobs up to this many bytes that only a peer says it has, one that was never right before, are given to clients once
- * they are proven, and not as they come: what a client has got it cannot unread.
+ * Blobs up to this many bytes that only a peer says it has, one that was never right before, or of which an earlier transfer
+ * has left a part, are given to clients once they are proven, and not as they come: what a client has got it cannot unread.
  */
 const PROVEN_FIRST = 64 * 1024 * 1024
 
@@ -28,7 +28,8 @@ export function createArriving(options: {
   async function open(wanted: Wanted, range: ByteRange | undefined, signal: AbortSignal): Promise<Readable> {
     const transfer = await transfers.open(wanted, signal)
     const claim = wanted.cid === undefined ? undefined : wanted.claim
-    if (claim !== undefined && !claim.proven && transfer.size <= PROVEN_FIRST) {
+    const doubtful = transfer.resumed || claim?.proven === false
+    if (doubtful && transfer.size <= PROVEN_FIRST) {
       const late = AbortSignal.timeout(options.proofMs)
       await transfer.done(AbortSignal.any([signal, late])).catch((error: unknown) => {
         if (signal.aborted || !late.aborted) throw error
@@ -42,12 +43,16 @@ export function createArriving(options: {
     const size = wanted.size ?? (await timed(signal, 'fetch', () => transfers.size(wanted, signal)))
     const received = (bytes: number) => options.received(name, bytes)
 
-    /** Where peers turn out not to have what they say, it is had from the origin alone. */
+    /**
+     * Where peers turn out not to have what they say, it is had from the origin alone; where what was left of an earlier
+     * transfer turns out wrong, it is fetched anew.
+     */
     async function have<T>(how: (wanted: Wanted) => Promise<T>): Promise<T> {
       try {
         return await how({ ...wanted, received })
       } catch (error) {
         signal.throwIfAborted()
+        if (error instanceof WrongStart) return how({ ...wanted, received })
         const claimed = wanted.cid !== undefined && wanted.claim !== undefined
         if (!claimed || origin === undefined || !(error instanceof RegistryError)) throw error
         log.info(
