@@ -1,10 +1,11 @@
 import type { Config } from '../config.ts'
 import { ConfigError, hasTls } from '../config.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
-import { createCredentials } from '../upstream/credentials.ts'
+import { UpstreamError } from '../upstream/failure.ts'
 import type { Command } from './command.ts'
 import { loginFile } from './logins.ts'
 import { readSecret } from './secret-input.ts'
+import { connections } from './stores.ts'
 import { formatJson, formatTable } from './terminal.ts'
 
 /** What a gateway says of somebody; see http/token-endpoint.ts. */
@@ -20,20 +21,22 @@ export const whoami: Command = {
   arguments: '[url]',
   summary: 'asks a gateway whom your credentials stand for, and what they give',
   examples: [
-    ['seaway whoami', 'with what docker login has kept for the gateway of the settings'],
+    [
+      'seaway whoami',
+      'with what docker login has kept for the gateway of the settings, in its file or a helper'
+    ],
     ['seaway whoami https://registry.example.com --user alice', 'asks for the password'],
     ['seaway whoami --token < token.txt', 'a token, from stdin']
   ],
   json: true,
   options: [
     { flags: '--user <name>', about: 'this user, whose password is typed or comes on stdin' },
-    { flags: '--token', about: 'a token, which is typed or comes on stdin' }
+    { flags: '--token', about: 'a token, which is typed or comes on stdin' },
+    { flags: '--ca <file>', about: "certificates (PEM) of an authority of one's own, for a gateway over TLS" }
   ],
   async run({ config, print, screen }, [given], options) {
     const url = urlOf(given, config)
-    const headers = await headersOf(url, config, options)
-    const signal = AbortSignal.timeout(config.dialTimeout)
-    const answer = await request<Answer>(url, '/auth/whoami', { headers, signal })
+    const answer = await ask(url, config, options)
     if (options.json === true) {
       print(formatJson(answer))
       return
@@ -56,53 +59,57 @@ function urlOf(given: string | undefined, config: Config): URL {
   return new URL(text)
 }
 
-async function headersOf(
-  url: URL,
-  config: Config,
-  { user, token }: Parameters<Command['run']>[2]
-): Promise<Record<string, string>> {
-  if (token === true) return { authorization: `Bearer ${await readSecret('Token')}` }
-  if (typeof user === 'string') return basic(user, await readSecret('Password'))
-  const file = loginFile(config)
-  const signal = AbortSignal.timeout(config.dialTimeout)
-  const kept = file === undefined ? undefined : await createCredentials(file).find([url.host], signal)
-  if (kept === undefined) return {}
-  if ('user' in kept) return basic(kept.user, kept.password)
-  return { authorization: `Bearer ${await tokenFor(url, kept.identityToken, signal)}` }
-}
+type Options = Parameters<Command['run']>[2]
 
-const basic = (user: string, password: string) => ({
-  authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
-})
+/** How much of an answer is read, in bytes: rights of a user. */
+const MAX_ANSWER = 1024 * 1024
 
-/** What an identity token, which docker keeps in place of a password, is good for. */
-async function tokenFor(url: URL, identityToken: string, signal: AbortSignal): Promise<string> {
-  const body = new URLSearchParams({ grant_type: 'refresh_token', refresh_token: identityToken })
-  const { access_token: token } = await request<{ access_token: string }>(url, '/auth/token', {
-    method: 'POST',
-    body,
-    signal
-  })
-  return token
-}
-
-async function request<T>(url: URL, path: string, init: RequestInit): Promise<T> {
+async function ask(url: URL, config: Config, options: Options): Promise<Answer> {
+  const { openServer, loginHeader } = await connections()
+  const { dialTimeout: timeoutMs, proxies, pullTimeout } = config
+  const ca = typeof options['ca'] === 'string' ? options['ca'] : undefined
+  const typed = await typedHeader(options)
+  const server = openServer({ url: url.href, timeoutMs, proxies, ca })
+  const { wire } = server
+  const signal = AbortSignal.timeout(pullTimeout)
   const fail = (message: string, cause?: unknown) =>
     new RegistryError('UNAVAILABLE', `${url.host}: ${message}`, { cause })
-  let answer: Response
   try {
-    answer = await fetch(new URL(path, url), { ...init, redirect: 'error' })
-  } catch (error) {
-    throw fail(`no answer: ${reason((error as Error).cause ?? error)}`, error)
-  }
-  const text = (await answer.text()).slice(0, 1_000_000)
-  if (answer.status === 404) throw fail('nobody is asked who they are there')
-  try {
-    const body = JSON.parse(text) as T & { errors?: { message: string }[] }
-    if (answer.status === 200) return body
-    throw fail(body.errors?.[0]?.message ?? `status ${answer.status}`)
+    const shown = typed ?? (await kept(() => loginHeader(server, loginFile(config), signal), fail))
+    const headers: Record<string, string> = shown === undefined ? {} : { authorization: shown }
+    const reply = await wire.send({ method: 'GET', url: new URL('/auth/whoami', url), headers, signal })
+    const text = (await wire.read(reply, MAX_ANSWER)).toString()
+    if (reply.status === 404) throw fail('nobody is asked who they are there')
+    const body = JSON.parse(text) as Answer & { errors?: { message: string }[] }
+    if (reply.status === 200) return body
+    throw fail(body.errors?.[0]?.message ?? `status ${reply.status}`)
   } catch (error) {
     if (error instanceof RegistryError) throw error
-    throw fail(`status ${answer.status}, and no answer of a Seaway`, error)
+    if (error instanceof SyntaxError) throw fail('no answer of a Seaway', error)
+    throw fail(`no answer: ${said(error)}`, error)
+  } finally {
+    wire.close()
   }
 }
+
+/** What was typed, or came on stdin; nothing where `docker login` is to be asked. */
+async function typedHeader({ user, token }: Options): Promise<string | undefined> {
+  if (token === true) return `Bearer ${await readSecret('Token')}`
+  if (typeof user !== 'string') return undefined
+  return `Basic ${Buffer.from(`${user}:${await readSecret('Password')}`).toString('base64')}`
+}
+
+/** What `docker login` has kept, with messages for its own user, who may hear of files and helpers. */
+async function kept<T>(look: () => Promise<T>, fail: (message: string, cause: unknown) => Error): Promise<T> {
+  try {
+    return await look()
+  } catch (error) {
+    if (error instanceof UpstreamError && error.fault === 'denied')
+      throw fail("what 'docker login' has kept is not taken any more: log in again", error)
+    if (error instanceof RegistryError) throw fail(reason(error.cause ?? error), error)
+    throw error
+  }
+}
+
+/** Settings of upstreams name authorities by `ca=`; here it is an option. */
+const said = (error: unknown): string => reason(error).replace(/\bca=/, '--ca')

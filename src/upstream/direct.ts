@@ -3,13 +3,13 @@ import { createPolicy } from '../ipfs/policy.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
 import { createCredentials } from './credentials.ts'
-import { createDispatchers, createSocketDispatchers } from './dispatch.ts'
+import { createDispatchers, createSocketDispatchers, readAuthorities } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
 import { nextQuery } from './link.ts'
 import { createMirror } from './mirror.ts'
 import { createAsk } from './mirrors.ts'
 import { loginNamesOf } from './registry-name.ts'
-import { createTokens } from './tokens.ts'
+import { basicHeader, createTokens, scopeOf } from './tokens.ts'
 import { createUploads, type Uploads } from './uploads.ts'
 import { createUpstream, MANIFEST_TYPES, type Upstream } from './upstream.ts'
 import { createWire, type Wire } from './wire.ts'
@@ -38,6 +38,8 @@ export interface ServerOptions {
   readonly socketPath?: string
   /** How messages call it; by its host unless given. */
   readonly name?: string
+  /** A file with certificates of further authorities, PEM. */
+  readonly ca?: string | undefined
   /** For an answer to begin, and for its silence, in milliseconds. */
   readonly timeoutMs: number
   readonly proxies: Proxies
@@ -67,15 +69,16 @@ export function pageQuery(after: string, limit: number): string {
   return new URLSearchParams({ n: String(limit), ...(after !== '' && { last: after }) }).toString()
 }
 
-/** Opens a server: an engine, a gateway, a registry. */
+/** Opens a server: an engine, a gateway, a registry. @throws {RegistryError} for authorities that can't be read */
 export function openServer(options: ServerOptions): Server {
   const url = new URL(options.url)
   // whoever types a URL may be told to go anywhere by it: the requests are theirs
   const policy = createPolicy('any')
   const { timeoutMs, proxies, socketPath, name } = options
+  const ca = options.ca === undefined ? undefined : readAuthorities(options.ca)
   const dispatchers =
     socketPath === undefined
-      ? createDispatchers({ ca: undefined, timeoutMs, policy, proxies })
+      ? createDispatchers({ ca, timeoutMs, policy, proxies })
       : createSocketDispatchers(socketPath, timeoutMs)
   const wire = createWire({
     dispatchers,
@@ -85,6 +88,22 @@ export function openServer(options: ServerOptions): Server {
     ...(name !== undefined && { name })
   })
   return { url, name: name ?? url.host, wire, ...(socketPath !== undefined && { socketPath }) }
+}
+
+/** What the user of `docker login` shows to a server: the Authorization header; nothing where there is no login for it. */
+export async function loginHeader(
+  { url, wire }: Server,
+  file: string | undefined,
+  signal: AbortSignal
+): Promise<string | undefined> {
+  const found = file === undefined ? undefined : await createCredentials(file).find(loginNamesOf(url), signal)
+  if (found === undefined) return undefined
+  if ('user' in found) return basicHeader(found)
+  // an identity token is for the token service alone, which the server names
+  const challenge = await wire.send({ method: 'GET', url: new URL('/v2/', url), headers: {}, signal })
+  challenge.body.resume()
+  const tokens = createTokens({ wire, home: url, credential: async () => found })
+  return tokens.challenged(scopeOf({ repository: '' }), challenge.headers['www-authenticate'], signal)
 }
 
 /**

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
 import type { Proxies, UpstreamSetting } from '../config/upstreams.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
-import { RegistryError, reason } from '../oci/errors.ts'
+import { RegistryError } from '../oci/errors.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
-import { createDispatchers } from './dispatch.ts'
+import { createDispatchers, readAuthorities } from './dispatch.ts'
 import { createMirror } from './mirror.ts'
 import { createNames, type UpstreamNames } from './names.ts'
 import { createPrivacy, type Login } from './privacy.ts'
@@ -76,7 +75,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
       )
     const urls = given.map((url) => new URL(url))
     const { timeoutMs, proxies = NO_PROXIES } = options
-    const ca = setting.ca === undefined ? undefined : certificates(setting.ca)
+    const ca = setting.ca === undefined ? undefined : readAuthorities(setting.ca)
     const wire = createWire({
       dispatchers: createDispatchers({ ca, timeoutMs, policy, proxies }),
       timeoutMs,
@@ -129,20 +128,4 @@ function loginAt(url: URL, credentials: Credentials | undefined, known: KnownReg
   const own = known !== undefined && new URL(known.url).host === url.host
   const names = [url.host, `https://${url.host}`, ...(own ? known.loginNames : [])]
   return async (signal) => credentials?.find(names, signal)
-}
-
-function certificates(file: string): string {
-  try {
-    const text = readFileSync(file, 'utf8')
-    if (!text.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate in PEM')
-    return text
-  } catch (error) {
-    throw new RegistryError(
-      'REQUEST_INVALID',
-      `the certificates in ${file} cannot be used: ${reason(error)}`,
-      {
-        cause: error
-      }
-    )
-  }
 }

@@ -68,7 +68,7 @@ export function createTokens(options: {
       credential !== undefined &&
       'user' in credential
     ) {
-      const shown = basic(credential)
+      const shown = basicHeader(credential)
       cache.set(wanted, { header: shown }, { ttl: 0 })
       return shown
     }
@@ -102,7 +102,7 @@ export function createTokens(options: {
         : await wire.send({
             method: 'GET',
             url: withQuery(url, service, asked),
-            headers: credential === undefined ? {} : { authorization: basic(credential) },
+            headers: credential === undefined ? {} : { authorization: basicHeader(credential) },
             signal
           })
     const text = (await wire.read(reply, MAX_ANSWER)).toString()
@@ -153,6 +153,7 @@ function tokenIn(text: string, url: URL): { value: string; ms: number } {
   return { value, ms: seconds > 0 ? seconds * 1000 : STANDARD_MS }
 }
 
-function basic({ user, password }: { user: string; password: string }): string {
+/** The Authorization header of a user with a password. */
+export function basicHeader({ user, password }: { user: string; password: string }): string {
   return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
 }

@@ -2,11 +2,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CommandContext, runCommandLine } from '../../src/cli/index.ts'
-import { readConfig } from '../../src/config.ts'
-import { createLog } from '../../src/log.ts'
 import { basic } from '../support/auth.ts'
-import { runCommand } from '../support/seaway-command.ts'
+import { runCommand, runCommandHere } from '../support/seaway-command.ts'
 import { startSeaway } from '../support/seaway-process.ts'
 import { tempFolder } from '../support/temp.ts'
 
@@ -25,29 +22,8 @@ describe('commands about users', function () {
   after(() => folder.remove())
 
   /** The same without a process of its own, for what reads nothing from stdin. */
-  async function here(line: string, more: Record<string, string> = {}) {
-    const printed: string[] = []
-    let stderr = ''
-    const write = process.stderr.write.bind(process.stderr)
-    process.stderr.write = (text: string | Uint8Array) => {
-      stderr += String(text)
-      return true
-    }
-    try {
-      const status = await runCommandLine(line.split(' '), (flags, file) => {
-        const config = readConfig({
-          flags,
-          env: { ...settings, ...more },
-          ...(file !== undefined && { file })
-        })
-        const print = (text: string) => void printed.push(`${text}\n`)
-        return { config, print, log: createLog('silent') } as unknown as CommandContext
-      })
-      return { status, stdout: printed.join(''), stderr }
-    } finally {
-      process.stderr.write = write
-    }
-  }
+  const here = (line: string, more: Record<string, string> = {}) =>
+    runCommandHere(line.split(' '), { ...settings, ...more })
 
   it('access check says that anybody may do anything while nobody is asked for', async () => {
     const { status, stdout } = await here('access check anonymous app push')

@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { type CommandContext, runCommandLine } from '../../src/cli/index.ts'
+import { readConfig } from '../../src/config.ts'
+import { createLog } from '../../src/log.ts'
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts')
 
@@ -29,4 +32,28 @@ export function runCommand(
     )
     child.stdin?.end(input)
   })
+}
+
+/** The same without a process of its own, for what reads nothing from stdin and asks no gateway to do anything. */
+export async function runCommandHere(
+  args: readonly string[],
+  settings: Readonly<Record<string, string>>
+): Promise<Outcome> {
+  const printed: string[] = []
+  let stderr = ''
+  const write = process.stderr.write.bind(process.stderr)
+  process.stderr.write = (text: string | Uint8Array) => {
+    stderr += String(text)
+    return true
+  }
+  try {
+    const status = await runCommandLine([...args], (flags, file) => {
+      const config = readConfig({ flags, env: settings, ...(file !== undefined && { file }) })
+      const print = (text: string) => void printed.push(`${text}\n`)
+      return { config, print, log: createLog('silent') } as unknown as CommandContext
+    })
+    return { status, stdout: printed.join(''), stderr }
+  } finally {
+    process.stderr.write = write
+  }
 }
