@@ -3,6 +3,7 @@
  *
  * 1. Whether the time of a refusal says that a user exists: wrong passwords for one who does and for ones who don't,
  *    in turn, over HTTP. `chance` is how often the second takes longer than the first; half the time is what says nothing.
+ *    The same for one password that is sent many times at once, whose checks may be shared.
  * 2. What a request costs with a password, a token or nothing, in turn.
  */
 import { parseArgs } from 'node:util'
@@ -12,6 +13,9 @@ import { basic, pushAs, startAuthServer } from '../test/support/auth.ts'
 const { values } = parseArgs({ options: { guesses: { type: 'string', default: '150' } } })
 const GUESSES = Number(values.guesses)
 const READS = 1500
+/** Guesses that are sent together, and how often that is done. */
+const TOGETHER = 12
+const BURSTS = 20
 
 const median = (times: readonly number[]): number => times.toSorted((a, b) => a - b)[times.length >> 1] ?? 0
 
@@ -57,6 +61,21 @@ try {
   console.log(`wrong password of one who is not          ${median(unknown).toFixed(1)} ms`)
   console.log(`chance that the second takes longer       ${told.toFixed(3)}   (0.5 tells nothing)`)
   if (Math.abs(told - 0.5) > 0.1) process.exitCode = 1
+
+  const burst = (user: string) => {
+    const shown = basic(user, `guess ${Math.random()}`)
+    return Promise.all(Array.from({ length: TOGETHER }, () => auth.as(shown, 'GET', '/v2/')))
+  }
+  const bursts: [number[], number[]] = [[], []]
+  for (let i = 0; i < BURSTS; i++) {
+    bursts[0].push(await timed(() => burst('alice')))
+    bursts[1].push(await timed(() => burst(`another${i}`)))
+  }
+  const inBursts = chance(...bursts)
+  console.log(`${TOGETHER} at once of one who is there               ${median(bursts[0]).toFixed(1)} ms`)
+  console.log(`${TOGETHER} at once of one who is not                 ${median(bursts[1]).toFixed(1)} ms`)
+  console.log(`chance that the second takes longer       ${inBursts.toFixed(3)}   (0.5 tells nothing)`)
+  if (Math.abs(inBursts - 0.5) > 0.25) process.exitCode = 1
 
   const alice = basic('alice', 'secret')
   await pushAs(auth, alice, 'app', '1')

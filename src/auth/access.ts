@@ -4,7 +4,7 @@ import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { BadToken, type Bearer, type Claims, isOwnToken, type Subject as TokenSubject } from './bearer.ts'
 import type { Issuers } from './issuers.ts'
-import type { Passwords } from './passwords.ts'
+import { decoyOf, type Passwords } from './passwords.ts'
 import { type Decision, decide, ownRules, type Subject } from './rights.ts'
 import type { AccessRules, Rule } from './rules.ts'
 import type { ScopeAccess } from './scopes.ts'
@@ -55,6 +55,9 @@ const CHECKED = 5000
 /** For how long after its last request with a token somebody counts as logged in, in milliseconds. */
 const LOGIN_MS = 600_000
 
+/** Where there is no file of users. */
+const NOBODY: ReadonlyMap<string, string> = new Map()
+
 /** Puts {@link Access} together. */
 export function createAccess(options: {
   users: Watched<ReadonlyMap<string, string>> | undefined
@@ -87,13 +90,15 @@ export function createAccess(options: {
   }
 
   async function byPassword(user: string, password: string, address: string): Promise<Identity> {
-    const stored = await hashOf(user)
-    const like = (await options.users?.current())?.values().next().value
+    const users = (await options.users?.current()) ?? NOBODY
+    // made for those who are there too: it takes its time
+    const decoy = decoyOf(user, users)
+    const stored = users.get(user)
     // with nothing awaited in between
-    if (!passwords.known(password, stored)) slow(address, user)
+    if (!passwords.known(password, stored ?? decoy)) slow(address, user)
     const end = throttle.begin(address, user)
-    const right = await passwords.check(password, stored, like).finally(end)
-    if (right) {
+    const right = await passwords.check(password, stored ?? decoy).finally(end)
+    if (right && stored !== undefined) {
       throttle.succeeded(address, user)
       const principal = { kind: 'user', name: user } as const
       return { principal, limit: undefined, fresh: isNew(principal, address) }

@@ -14,7 +14,7 @@ import { watchFile } from './watched-file.ts'
 
 export type { Access, Credentials, Identity } from './access.ts'
 export { type Audit, type AuditEvent, openAudit } from './audit.ts'
-export { createPasswords } from './passwords.ts'
+export { createPasswords, decoyOf } from './passwords.ts'
 export { type Decision, decide, rightsName, type Subject } from './rights.ts'
 export { type AccessRules, parseRules, type Rule, standardRules } from './rules.ts'
 export { CATALOGUE, formatScope, parseScopes, type ScopeAccess } from './scopes.ts'

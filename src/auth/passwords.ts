@@ -1,4 +1,4 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHash, createHmac, randomBytes } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { RegistryError } from '../oci/errors.ts'
@@ -7,15 +7,10 @@ import { RegistryError } from '../oci/errors.ts'
 export interface Passwords {
   /** @throws {RegistryError} REQUEST_INVALID for what bcrypt can't tell apart */
   hash(password: string): Promise<string>
-  /**
-   * Whether a password is that of a hash. `undefined` stands for somebody who isn't there: that costs as much as for
-   * `like`, the hash of somebody else, and the answer is no.
-   *
-   * @throws {RegistryError} UNAVAILABLE when too many wait
-   */
-  check(password: string, hash: string | undefined, like?: string): Promise<boolean>
+  /** Whether a password is that of a hash. @throws {RegistryError} UNAVAILABLE when too many wait */
+  check(password: string, hash: string): Promise<boolean>
   /** Whether {@link check} would answer yes out of its memory. */
-  known(password: string, hash: string | undefined): boolean
+  known(password: string, hash: string): boolean
   stop(): Promise<void>
 }
 
@@ -34,13 +29,30 @@ const REMEMBER = 30_000
 /** What the thread may use, in MB. */
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 }
 
-/** Salt and hash of no password that anybody knows. */
-const DECOY = '.'.repeat(53)
+/** What no password's hash ends with. */
+const NO_HASH = '.'.repeat(31)
 
 interface Answer {
   readonly id: number
   readonly result?: boolean | string
   readonly error?: string
+}
+
+/**
+ * A hash for somebody who isn't there, which no password has. A check against it takes what it takes for some user of the
+ * file, always the same one for a name, so that neither one time nor several tell whether there is such a user; and its
+ * salt is the name's own, so that checks of one password are shared as they are for a user.
+ */
+export function decoyOf(name: string, users: ReadonlyMap<string, string>): string {
+  const hashes = [...users.values()]
+  const seed = createHash('sha256')
+    .update(name)
+    .update('\0')
+    .update(hashes[0] ?? '')
+    .digest()
+  const like = hashes[seed.readUInt32BE(0) % hashes.length] ?? `$2b$${COST}$`
+  const salt = seed.subarray(8).toString('base64').replaceAll('+', '.').slice(0, 22)
+  return `${like.slice(0, 7)}${salt}${NO_HASH}`
 }
 
 /**
@@ -110,12 +122,8 @@ export function createPasswords(): Passwords {
       }
       return String(await answered({ password, cost: COST }))
     },
-    known: (password, hash) => hash !== undefined && right.has(keyOf(password, hash)),
-    async check(password, hash, like) {
-      if (hash === undefined) {
-        await answered({ password, hash: `${like?.slice(0, 7) ?? `$2b$${COST}$`}${DECOY}` })
-        return false
-      }
+    known: (password, hash) => right.has(keyOf(password, hash)),
+    async check(password, hash) {
       const what = keyOf(password, hash)
       if (right.has(what)) return true
       const check =

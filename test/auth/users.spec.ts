@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { hashSync } from 'bcryptjs'
-import { checkUserName, createPasswords, parseUsers, writeUser } from '../../src/auth/index.ts'
+import { checkUserName, createPasswords, decoyOf, parseUsers, writeUser } from '../../src/auth/index.ts'
 import { watchFile } from '../../src/auth/watched-file.ts'
 import { createLog } from '../../src/log.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -141,9 +141,31 @@ describe('passwords', () => {
   })
 
   it('of somebody who is not there are never right', async () => {
-    for (const like of [undefined, HASH])
-      assert.equal(await passwords.check('secret', undefined, like), false)
-    assert.equal(passwords.known('secret', undefined), false)
+    for (const users of [new Map(), new Map([['alice', HASH]])])
+      assert.equal(await passwords.check('secret', decoyOf('nobody', users)), false)
+  })
+
+  it('cost of one who is not there what they cost of some user, always the same one', () => {
+    const costs = { '04': 3, '10': 1 }
+    const hashes = Object.entries(costs).flatMap(([cost, times]) =>
+      Array.from({ length: times }, () => HASH.replace('$04$', `$${cost}$`))
+    )
+    const users = new Map(hashes.map((hash, i) => [`user${i}`, hash]))
+    const names = Array.from({ length: 400 }, (_, i) => `nobody${i}`)
+    const cheap = names.filter((name) => decoyOf(name, users).startsWith('$2b$04$')).length
+    assert.ok(cheap > 240 && cheap < 360, `${cheap} of 400, where 300 are to be expected`)
+    for (const name of names) assert.equal(decoyOf(name, users), decoyOf(name, new Map(users)))
+    assert.equal(new Set(names.map((name) => decoyOf(name, users))).size, names.length)
+    assert.equal(decoyOf('nobody', new Map()).slice(0, 7), '$2b$10$')
+  })
+
+  it('of one who is not there are checked as often as of one who is, where many ask together', async () => {
+    const costly = hashSync('another', 8)
+    const users = new Map([['alice', costly]])
+    for (const hash of [costly, decoyOf('nobody', users)]) {
+      const all = await Promise.all(Array.from({ length: 500 }, () => passwords.check('the same', hash)))
+      assert.ok(all.every((right) => !right))
+    }
   })
 
   it('that are asked for together are checked once', async () => {

@@ -53,6 +53,36 @@ describe('users and their clients', () => {
     assert.deepEqual([...clients], ['203.0.113.5', '203.0.113.6', '203.0.113.7'])
   })
 
+  it('hear the same of a user who is there and of one who is not, however often they guess, and are shown as much', async () => {
+    await start({ admission: PROXY })
+    // the deadlines of Retry-After move on
+    const told = async (address: string, user: string) => {
+      const heard: unknown[] = []
+      const note = ({ status, headers, body }: Awaited<ReturnType<typeof from>>) => {
+        const text = body
+          .toString()
+          .replace(/in \d+ s/, 'in N s')
+          .replaceAll(user, 'USER')
+        heard.push([status, headers['www-authenticate'], 'retry-after' in headers, text])
+      }
+      for (let i = 0; i < 6; i++) {
+        const shown = basic(user, `guess ${i}`)
+        for (const path of ['/v2/', '/auth/token', '/auth/whoami']) note(await from(address, shown, path))
+        const form = new URLSearchParams({ grant_type: 'password', username: user, password: `form ${i}` })
+        const headers = {
+          'content-type': 'application/x-www-form-urlencoded',
+          'x-forwarded-for': address
+        }
+        note(await auth.as(undefined, 'POST', '/auth/token', { headers, body: form.toString() }))
+      }
+      return heard
+    }
+    const there = await told('203.0.113.5', 'alice')
+    assert.deepEqual(await told('203.0.113.6', 'nobody'), there)
+    const statuses = new Set(there.map((each) => (each as [number])[0]))
+    assert.deepEqual([...statuses], [401, 429])
+  })
+
   it('cannot say that they are somebody else to go on guessing', async () => {
     await start({ admission: {} })
     await guess((i) => `203.0.113.${i}`)

@@ -28,7 +28,19 @@ export interface Client {
 /** Where a client keeps everything, and what ends it. */
 export interface ClientOptions {
   dir: string
+  /** A folder with the certificate of an authority, `ca.crt`: registries are spoken to over TLS then. */
+  certs?: string
   signal?: AbortSignal
+}
+
+/** What programs of Go have to be told of an authority: its certificate in place of the system's. */
+export function trusting({ certs }: Pick<ClientOptions, 'certs'>): Record<string, string> {
+  return certs === undefined ? {} : { SSL_CERT_FILE: join(certs, 'ca.crt') }
+}
+
+/** How skopeo, podman and buildah are told to speak plain HTTP, or whom to trust: `''`, `src-` or `dest-` before it. */
+export function tlsFlag({ certs }: Pick<ClientOptions, 'certs'>, prefix = ''): string {
+  return certs === undefined ? `--${prefix}tls-verify=false` : `--${prefix}cert-dir=${certs}`
 }
 
 /**

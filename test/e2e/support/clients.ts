@@ -1,10 +1,10 @@
 /**
  * The clients that people use, behind one face: push an image, pull it into a clean place, say what
  * arrived. Every one keeps its storage, configuration and credentials below a folder of the test's, and
- * talks plain HTTP to registries on 127.0.0.1. Here are those that work on OCI layouts.
+ * talks plain HTTP to registries on 127.0.0.1, or TLS where it is given an authority. Here are those that work on OCI layouts.
  */
 import { join } from 'node:path'
-import { type Client, type ClientOptions, cleanFolder, home } from './client.ts'
+import { type Client, type ClientOptions, cleanFolder, home, tlsFlag, trusting } from './client.ts'
 import { layoutDiffIds } from './images.ts'
 import { run } from './process.ts'
 
@@ -15,10 +15,10 @@ export { buildah, podman } from './storage-clients.ts'
 const hostOf = (reference: string): string => reference.slice(0, reference.indexOf('/'))
 
 /** skopeo, between OCI layouts and the registry. */
-export async function skopeo({ dir, signal }: ClientOptions): Promise<Client> {
+export async function skopeo({ dir, certs, signal }: ClientOptions): Promise<Client> {
   const env = await home(dir)
   const exec: Client['run'] = (args, options) => run('skopeo', args, { signal, env, ...options })
-  const copyAll = ['copy', '--all', '--preserve-digests', '--dest-tls-verify=false']
+  const copyAll = ['copy', '--all', '--preserve-digests', tlsFlag({ certs }, 'dest-')]
   return {
     name: 'skopeo',
     needs: ['skopeo'],
@@ -28,7 +28,10 @@ export async function skopeo({ dir, signal }: ClientOptions): Promise<Client> {
     },
     async pull(reference, options) {
       const target = await cleanFolder(dir)
-      await exec(['copy', '--src-tls-verify=false', `docker://${reference}`, `oci:${target}:pulled`], options)
+      await exec(
+        ['copy', tlsFlag({ certs }, 'src-'), `docker://${reference}`, `oci:${target}:pulled`],
+        options
+      )
       return { diffIds: await layoutDiffIds(target) }
     },
     run: exec
@@ -36,10 +39,11 @@ export async function skopeo({ dir, signal }: ClientOptions): Promise<Client> {
 }
 
 /** crane. */
-export async function crane({ dir, signal }: ClientOptions): Promise<Client> {
-  const env = await home(dir)
+export async function crane({ dir, certs, signal }: ClientOptions): Promise<Client> {
+  const env = { ...(await home(dir)), ...trusting({ certs }) }
+  const plain = certs === undefined ? ['--insecure'] : []
   const exec: Client['run'] = (args, options) =>
-    run('crane', ['--insecure', ...args], { signal, env, ...options })
+    run('crane', [...plain, ...args], { signal, env, ...options })
   return {
     name: 'crane',
     needs: ['crane'],
@@ -57,20 +61,21 @@ export async function crane({ dir, signal }: ClientOptions): Promise<Client> {
 }
 
 /** oras. */
-export async function oras({ dir, signal }: ClientOptions): Promise<Client> {
-  const env = await home(dir)
+export async function oras({ dir, certs, signal }: ClientOptions): Promise<Client> {
+  const env = { ...(await home(dir)), ...trusting({ certs }) }
+  const plain = (side: string): string[] => (certs === undefined ? [`--${side}-plain-http`] : [])
   const exec: Client['run'] = (args, options) => run('oras', args, { signal, env, ...options })
   return {
     name: 'oras',
     needs: ['oras'],
     keepsDigest: true,
     async push(image, reference, options) {
-      await exec(['cp', '--no-tty', '--from-oci-layout', image.layout, '--to-plain-http', reference], options)
+      await exec(['cp', '--no-tty', '--from-oci-layout', image.layout, ...plain('to'), reference], options)
     },
     async pull(reference, options) {
       const target = await cleanFolder(dir)
       await exec(
-        ['cp', '--no-tty', '--from-plain-http', reference, '--to-oci-layout', `${target}:pulled`],
+        ['cp', '--no-tty', ...plain('from'), reference, '--to-oci-layout', `${target}:pulled`],
         options
       )
       return { diffIds: await layoutDiffIds(target) }

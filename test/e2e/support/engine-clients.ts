@@ -40,8 +40,12 @@ export async function forgetImages(engine: DockerEngine): Promise<void> {
   if (ids.length > 0) await engine.docker(['rmi', '--force', ...new Set(ids)], { allowFailure: true })
 }
 
-/** The `ctr` client of a containerd, which pushes every platform and pulls the machine's own. */
-export function ctr(containerd: Containerd): Client {
+/**
+ * The `ctr` client of a containerd, which pushes every platform and pulls the machine's own.
+ *
+ * @param reach what it is told with each transfer: how to speak to the registry, and as whom
+ */
+export function ctr(containerd: Containerd, reach = (): string[] => ['--plain-http']): Client {
   const exec: Client['run'] = (args, options) => containerd.ctr(args, options)
   return {
     name: 'ctr',
@@ -52,12 +56,12 @@ export function ctr(containerd: Containerd): Client {
       await exec(['images', 'import', '--all-platforms', '--base-name', base, await image.archive()], options)
       const imported = `${base}:${image.tag}`
       if (imported !== reference) await exec(['images', 'tag', '--force', imported, reference], options)
-      await exec(['images', 'push', '--plain-http', reference], options)
+      await exec(['images', 'push', ...reach(), reference], options)
     },
     async pull(reference, options) {
       const known = (await exec(['images', 'ls', '--quiet'])).stdout.split('\n').filter((name) => name !== '')
       if (known.length > 0) await exec(['images', 'rm', '--sync', ...known])
-      await exec(['images', 'pull', '--plain-http', reference], options)
+      await exec(['images', 'pull', ...reach(), reference], options)
       const target = join(containerd.dir, 'exported.tar')
       await exec(['images', 'export', target, reference], options)
       const unpacked = await cleanFolder(containerd.dir)

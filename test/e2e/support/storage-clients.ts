@@ -1,7 +1,7 @@
 /** podman and buildah, which keep images in a storage of their own. */
 import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Client, type ClientOptions, home } from './client.ts'
+import { type Client, type ClientOptions, home, tlsFlag } from './client.ts'
 import { spawnDaemon } from './daemon.ts'
 import { run } from './process.ts'
 
@@ -62,11 +62,11 @@ export async function podman(options: ClientOptions & { storageDriver?: string }
     keepsDigest: false,
     async push(image, reference, more) {
       const loaded = (await exec(['pull', '--quiet', `oci:${image.layout}`], more)).stdout.trim()
-      await exec(['push', '--tls-verify=false', loaded, `docker://${reference}`], more)
+      await exec(['push', tlsFlag(options), loaded, `docker://${reference}`], more)
     },
     async pull(reference, more) {
       await exec(['rmi', '--all', '--force'], { allowFailure: true })
-      await exec(['pull', '--tls-verify=false', reference], more)
+      await exec(['pull', tlsFlag(options), reference], more)
       const { stdout } = await exec(
         ['image', 'inspect', '--format', '{{json .RootFS.Layers}}', reference],
         more
@@ -89,11 +89,11 @@ export async function buildah(options: ClientOptions & { storageDriver?: string 
     keepsDigest: false,
     async push(image, reference, more) {
       const loaded = (await exec(['pull', '--quiet', `oci:${image.layout}`], more)).stdout.trim()
-      await exec(['push', '--tls-verify=false', loaded, `docker://${reference}`], more)
+      await exec(['push', tlsFlag(options), loaded, `docker://${reference}`], more)
     },
     async pull(reference, more) {
       await exec(['rmi', '--all', '--force'], { allowFailure: true })
-      await exec(['pull', '--tls-verify=false', reference], more)
+      await exec(['pull', tlsFlag(options), reference], more)
       const { stdout } = await exec(['inspect', '--type', 'image', reference], more)
       return {
         diffIds: (JSON.parse(stdout) as { OCIv1: { rootfs: { diff_ids: string[] } } }).OCIv1.rootfs.diff_ids
