@@ -2,13 +2,7 @@
 import assert from 'node:assert/strict'
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import {
-  LOGIN_CLIENTS,
-  type LoginClientKind,
-  loginImage,
-  PASSWORDS,
-  type User
-} from './support/auth-clients.ts'
+import { LOGIN_CLIENTS, type LoginClientKind, loginImage, PASSWORDS } from './support/auth-clients.ts'
 import { makeCertificate } from './support/authority.ts'
 import { useBed } from './support/bed.ts'
 import { crane, skopeo } from './support/clients.ts'
@@ -138,8 +132,9 @@ describe('clients and users', function () {
     await client.login(host, 'alice')
     await client.push(image, own)
     await client.logout(host)
-    // another tag: some clients send nothing where the image is there already
-    await refused(client.push(image, own.replace(/1$/, '2')), 'a push after the logout')
+    // another repository: some clients send nothing where the image is there already, and containerd 1.6 hangs over
+    // HTTP/2 where only its manifest is refused
+    await refused(client.push(image, `${host}/example.com/${kind.name}-more:1`), 'a push after the logout')
 
     const events = (await eventsOf(way)).filter(({ repository }) => repository === `example.com/${kind.name}`)
     assert.deepEqual(
@@ -192,11 +187,15 @@ describe('clients and users', function () {
       const audit = await auditText(way)
       const secrets: readonly string[] = [...Object.values(PASSWORDS), 'eyJ', 'seaway_', '$2b$']
       for (const secret of secrets) {
-        const encoded = (['alice', 'bob'] satisfies User[]).map((user) =>
-          Buffer.from(`${user}:${secret}`).toString('base64').slice(8, 24)
-        )
-        for (const text of [secret, encodeURIComponent(secret), ...encoded])
+        for (const text of [secret, encodeURIComponent(secret)])
           assert.ok(!log.includes(text) && !audit.includes(text), `${secret} is in a log of ${way}`)
+      }
+      for (const [user, password] of Object.entries(PASSWORDS)) {
+        const encoded = Buffer.from(`${user}:${password}`).toString('base64').slice(8, 24)
+        assert.ok(
+          !log.includes(encoded) && !audit.includes(encoded),
+          `${user}'s password is in a log, encoded`
+        )
       }
       const events = await eventsOf(way)
       const has = (event: string, who: string) =>
