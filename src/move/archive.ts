@@ -6,6 +6,7 @@ import { reason } from '../oci/errors.ts'
 import { isTag } from '../oci/reference.ts'
 import { type Compression, compressionOf } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
+import { openOutput, outputAt, toStdout } from './files.ts'
 import type { LayerMemory } from './memory.ts'
 import { imagesOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
@@ -42,6 +43,9 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<As
     `${path} is compressed as a whole; unpack it first: ${packed === 'gzip' ? 'gunzip' : 'unzstd'} -c ${path} | seaway push -`
   )
 }
+
+/** How messages call an archive. */
+export const nameOfArchive = (path: string): string => (path === '-' ? 'stdin' : path)
 
 /** What images are called that have a tag only: `app` for those in `app.tar`. */
 function nameOfFile(name: string): string {
@@ -107,30 +111,31 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
 /**
  * Where an archive is written: beside its name until it is whole and on disk, so that what was there stays until
  * then, and nothing half-done is left. `-` is stdout.
+ *
+ * @throws {MoveError} for a folder, a full disk, and where nobody reads stdout any more
  */
-export async function createArchiveSink(path: string, tar: AsyncIterable<Uint8Array>): Promise<void> {
+export async function createArchiveSink(
+  path: string,
+  tar: AsyncIterable<Uint8Array>,
+  signal: AbortSignal
+): Promise<void> {
   if (path === '-') {
-    if (process.stdout.isTTY)
-      throw new MoveError(
-        "'-' writes an archive to stdout, but that is a terminal: send it to a file or a program"
-      )
-    for await (const chunk of tar)
-      if (!process.stdout.write(chunk))
-        await new Promise<void>((resolve) => process.stdout.once('drain', () => resolve()))
+    for await (const chunk of tar) await toStdout(chunk, signal)
     return
   }
-  const part = join(dirname(path), `.${basename(path)}.${process.pid}.part`)
-  const file = await open(part, 'w').catch((error: unknown) => {
-    throw new MoveError(`${path} cannot be written: ${reason(error)}`, { cause: error })
-  })
+  const output = await outputAt(path)
+  const part = output.replaced
+    ? join(dirname(output.path), `.${basename(output.path)}.${process.pid}.part`)
+    : output.path
+  const file = await openOutput(part, 'w', path)
   try {
     for await (const chunk of tar) await file.writeFile(chunk)
-    await file.sync()
+    if (output.replaced) await file.sync()
     await file.close()
-    await rename(part, path)
+    if (output.replaced) await rename(part, output.path)
   } catch (error) {
     await file.close().catch(() => undefined)
-    await rm(part, { force: true })
+    if (output.replaced) await rm(part, { force: true })
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
       throw new MoveError(`the disk of ${path} is full; nothing was left there`, { cause: error })
     throw error

@@ -1,8 +1,7 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, rename, rm } from 'node:fs/promises'
 import { UnixFS } from 'ipfs-unixfs'
 import type { CID } from 'multiformats/cid'
 import type { CarPiece } from '../ipfs/car.ts'
-import { reason } from '../oci/errors.ts'
 import { readManifest } from '../oci/manifest.ts'
 import { dagPbBlock } from '../store/dag.ts'
 import type { Block } from '../store/index.ts'
@@ -10,6 +9,7 @@ import { type Content, joinChanges, type LoadBlock, previewChange, putManifest }
 import type { Server } from '../upstream/direct.ts'
 import type { Reply } from '../upstream/wire.ts'
 import { carHeader, checkedCar, frameHead, frameLength, piecesOf, readCarHeader } from './car-blocks.ts'
+import { openOutput, outputAt, toStdout } from './files.ts'
 import { createTreeSource, openRoot } from './tree-source.ts'
 import { MoveError, Refused } from './types.ts'
 
@@ -174,21 +174,17 @@ export async function writeCarFile(
       0,
       signal,
       count,
-      async (chunk) => {
-        if (!process.stdout.write(chunk))
-          await new Promise<void>((resolve) => process.stdout.once('drain', () => resolve()))
-      },
+      (chunk) => toStdout(chunk, signal),
       header
     )
     return { root: exported.root, blocks, bytes, resumed: 0 }
   }
-  const part = `${path}.part`
-  const file = await open(part, 'a+').catch((error: unknown) => {
-    throw new MoveError(`${path} cannot be written: ${reason(error)}`, { cause: error })
-  })
+  const output = await outputAt(path)
+  const part = output.replaced ? `${output.path}.part` : output.path
+  const file = await openOutput(part, output.replaced ? 'a+' : 'w', path)
   try {
-    const kept = await soundLength(file, exported.root, header.length, signal)
-    await file.truncate(kept)
+    const kept = output.replaced ? await soundLength(file, exported.root, header.length, signal) : 0
+    if (output.replaced) await file.truncate(kept)
     const from = kept === 0 ? header : undefined
     const { blocks, bytes } = await copyPieces(
       exported,
@@ -201,19 +197,19 @@ export async function writeCarFile(
       },
       from
     )
-    await file.sync()
+    if (output.replaced) await file.sync()
     await file.close()
-    await rename(part, path)
+    if (output.replaced) await rename(part, output.path)
     return { root: exported.root, blocks, bytes, resumed: kept }
   } catch (error) {
     await file.close().catch(() => undefined)
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC' && output.replaced) {
       throw new MoveError(
         `the disk of ${path} is full: make room and run this again, it goes on where it stopped; or remove ${part}`,
         { cause: error }
       )
     }
-    if (error instanceof Refused) await rm(part, { force: true })
+    if (error instanceof Refused && output.replaced) await rm(part, { force: true })
     throw error
   }
 }

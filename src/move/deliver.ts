@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import type { TarImage } from './tar-images.ts'
-import { type ImageTarget, type Moved, MoveError } from './types.ts'
+import { type ImageTarget, type Moved, MoveError, type Reporter } from './types.ts'
 
 /** Where an image goes. */
 export interface Destination {
@@ -20,6 +20,29 @@ export interface Delivered {
 /** Nothing was moved yet. */
 export function nothingMoved(): Moved {
   return { blobs: 0, skipped: 0, bytes: 0, skippedBytes: 0 }
+}
+
+/** Tells of blobs, and counts them. */
+export function counting(report: Reporter, moved: Moved): Reporter {
+  return {
+    note: (text) => report.note(text),
+    blob(name, total) {
+      const shown = report.blob(name, total)
+      return {
+        add: (bytes) => shown.add(bytes),
+        done(skipped) {
+          shown.done(skipped)
+          if (skipped) {
+            moved.skipped++
+            moved.skippedBytes += total ?? 0
+          } else {
+            moved.blobs++
+            moved.bytes += total ?? 0
+          }
+        }
+      }
+    }
+  }
 }
 
 /** The same bytes again and again, for a target that asks for them. */

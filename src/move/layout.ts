@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Digest, digestOf, hasher, isDigest, splitDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
 import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
 import { isTag } from '../oci/reference.ts'
-import { replaceFile, syncFolder } from './files.ts'
+import { makeFolders, replaceFile, syncFolder } from './files.ts'
 import { namesOf } from './tar-images.ts'
 import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
 import { verified } from './verify.ts'
@@ -84,7 +84,7 @@ export function createLayoutStore(folder: string): ImageStore {
   /** Gives a file that is whole its name, durably. */
   async function settle(part: string, digest: Digest): Promise<void> {
     const path = pathOf(digest)
-    await mkdir(dirname(path), { recursive: true })
+    await makeFolders(dirname(path))
     await rename(part, path).catch(async (error: unknown) => {
       // another command may have brought the same content meanwhile
       if ((await sizeOf(path)) === undefined) throw error
@@ -103,7 +103,7 @@ export function createLayoutStore(folder: string): ImageStore {
 
   async function fill(part: string, at: number, content: AsyncIterable<Uint8Array>): Promise<void> {
     const make = async () => {
-      await mkdir(dirname(part), { recursive: true })
+      await makeFolders(dirname(part))
       return open(part, at > 0 ? 'r+' : 'w')
     }
     // another one that was the last may just have taken the folder away

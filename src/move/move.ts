@@ -1,14 +1,15 @@
 import { basename, resolve } from 'node:path'
-import { createArchiveSink, openArchive, pushArchive } from './archive.ts'
+import { createArchiveSink, nameOfArchive, openArchive, pushArchive } from './archive.ts'
 import type { Compression } from './compress.ts'
 import { copyImage } from './copy.ts'
-import { type Delivered, type Destination, nothingMoved } from './deliver.ts'
+import { counting, type Delivered, type Destination, nothingMoved } from './deliver.ts'
 import { checkPlatform, type Engine } from './engine.ts'
 import { pushFromEngine } from './from-engine.ts'
 import type { LayerMemory } from './memory.ts'
 import { type EnginePlace, type FilePlace, imageText, type Place, parseImage, referenceOf } from './places.ts'
 import { ownPlatform, type Platform } from './platform.ts'
 import { createShared } from './shared.ts'
+import { type ThroughImage, throughTar } from './through-tar.ts'
 import { pullIntoEngine } from './to-engine.ts'
 import { planTar, type TarRequest, writeTar } from './to-tar.ts'
 import { type ImageSource, type ImageStore, type Moved, MoveError, type Reporter } from './types.ts'
@@ -128,7 +129,7 @@ async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, ma
   const { memory, report, signal, compression } = manner
   return pushArchive({
     tar: await openArchive(place.path, signal),
-    name: place.path === '-' ? 'stdin' : place.path,
+    name: nameOfArchive(place.path),
     image: place.image,
     first: target.to(undefined).store,
     to: target.to,
@@ -228,7 +229,7 @@ async function intoTar(places: readonly Place[], target: Exclude<Target, StoresT
     moved.blobs++
     moved.bytes += blob.size
   }
-  await createArchiveSink(target.path, writeTar(plan, { report, signal }))
+  await createArchiveSink(target.path, writeTar(plan, { report, signal }), signal)
   const delivered = plan.tops.map(({ manifest, name }) => ({
     image: name ?? manifest.digest,
     to: `archive:${target.path}`,
@@ -237,37 +238,45 @@ async function intoTar(places: readonly Place[], target: Exclude<Target, StoresT
   return { delivered, moved }
 }
 
-/** From an engine or archive into another one: the same tar, as it comes. */
+/** From an engine or archive into another one: the same tar, as it comes, checked while it passes. */
 async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, manner: Manner) {
-  const { stores, report, signal } = manner
+  const { stores, platform, report, signal } = manner
   const moved = nothingMoved()
-  const shown = report.blob(place.kind === 'archive' ? basename(place.path) : place.image, undefined)
-  const source = place.kind === 'archive' ? await openArchive(place.path, signal) : undefined
   const engine = place.kind === 'archive' ? undefined : stores.engine(place.kind)
-  const named = place.kind === 'archive' ? undefined : place.image
-  const image = named === undefined ? undefined : await engine?.image(named, signal)
-  if (image !== undefined && named !== undefined) checkPlatform(image, named, manner.platform)
-  async function* counted() {
-    for await (const chunk of source ?? engine?.save([named ?? ''], signal) ?? []) {
-      shown.add(chunk.length)
-      moved.bytes += chunk.length
-      yield chunk
+  const there = engine === undefined ? undefined : await engine.image(place.image ?? '', signal)
+  if (there !== undefined) checkPlatform(there, place.image ?? '', platform)
+  const to = (name: string) =>
+    target.kind === 'archive' ? `archive:${target.path}` : `${target.engine.kind}:${name}`
+  if (there !== undefined && target.kind === 'engine' && (await target.engine.has(there.id, signal))) {
+    const name = target.name ?? place.image ?? ''
+    if (name !== there.id) await target.engine.tag(there.id, name, signal)
+    return { delivered: [{ image: place.image ?? '', to: to(name), digest: there.id }], moved }
+  }
+  let images: readonly ThroughImage[] = []
+  const tar = throughTar(
+    {
+      tar:
+        place.kind === 'archive'
+          ? await openArchive(place.path, signal)
+          : stores.engine(place.kind).save([place.image], signal),
+      name: place.kind === 'archive' ? nameOfArchive(place.path) : stores.engine(place.kind).name,
+      image: place.kind === 'archive' ? place.image : undefined,
+      as: target.name,
+      platform,
+      report: counting(report, moved)
+    },
+    (found) => {
+      images = found
     }
-  }
-  if (target.kind === 'archive') await createArchiveSink(target.path, counted())
-  else {
-    const there = image !== undefined && (await target.engine.has(image.id, signal))
-    if (!there) await target.engine.load(counted(), signal)
-    const name = target.name ?? (there ? named : undefined)
-    if (image !== undefined && name !== undefined) await target.engine.tag(image.id, name, signal)
-  }
-  shown.done(moved.bytes === 0)
-  moved.blobs = moved.bytes === 0 ? 0 : 1
-  const to =
-    target.kind === 'archive'
-      ? `archive:${target.path}`
-      : `${target.engine.kind}:${target.name ?? named ?? ''}`
-  const delivered = image === undefined ? [] : [{ image: named ?? image.id, to, digest: image.id }]
+  )
+  if (target.kind === 'archive') await createArchiveSink(target.path, tar, signal)
+  else await target.engine.load(tar, signal)
+  for (const { id, name } of images)
+    if (target.kind === 'engine' && !(await target.engine.has(id, signal)))
+      throw new MoveError(
+        `${target.engine.name} says that it took ${name ?? id}, but does not have it; see its log`
+      )
+  const delivered = images.map(({ was, name, id }) => ({ image: was ?? id, to: to(name ?? id), digest: id }))
   return { delivered, moved }
 }
 

@@ -27,6 +27,11 @@ export async function* tarEntries(source: AsyncIterable<Uint8Array>, name: strin
     failure = error
     reader.destroy(error)
   })
+  // an entry that is cut off may only say that it was destroyed
+  let broken: unknown
+  reader.once('error', (error) => {
+    broken = error
+  })
   input.pipe(reader)
   try {
     for await (const entry of reader) {
@@ -37,7 +42,7 @@ export async function* tarEntries(source: AsyncIterable<Uint8Array>, name: strin
         entry.resume()
         continue
       }
-      const content = inWords(entry as AsyncIterable<Uint8Array>, name)
+      const content = inWords(entry as AsyncIterable<Uint8Array>, name, () => broken)
       yield { path, size: header.size ?? 0, content, ...(target !== undefined && { target }) }
       entry.resume()
     }
@@ -51,11 +56,15 @@ export async function* tarEntries(source: AsyncIterable<Uint8Array>, name: strin
 }
 
 /** The content of an entry; what breaks off in it is put into words where it is read. */
-async function* inWords(entry: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Uint8Array> {
+async function* inWords(
+  entry: AsyncIterable<Uint8Array>,
+  name: string,
+  broken: () => unknown
+): AsyncGenerator<Uint8Array> {
   try {
     yield* entry
   } catch (error) {
-    throw worded(error, name)
+    throw worded(broken() ?? error, name)
   }
 }
 
@@ -79,4 +88,11 @@ function targetOf({ type, linkname }: Headers, path: string): string | undefined
   if (typeof linkname !== 'string' || linkname === '') return undefined
   if (type === 'symlink') return cleanPath(posix.join(posix.dirname(path), linkname))
   return type === 'link' ? cleanPath(linkname) : undefined
+}
+
+/** All of a small file. */
+export async function gather(content: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of content) chunks.push(chunk)
+  return Buffer.concat(chunks)
 }

@@ -99,22 +99,33 @@ function withNames(images: readonly TarImage[], passed: Passed, name: string): T
   })
 }
 
+/** An image as `manifest.json` has it: paths, bottom layer first. */
 interface Entry {
   readonly config: string
   readonly names: readonly string[]
+  readonly layers: readonly string[]
 }
 
-function configsOfList(list: Buffer, name: string): Entry[] {
+/** The images of a `manifest.json`. @throws {MoveError} for what is none */
+export function configsOfList(list: Buffer, name: string): Entry[] {
   try {
-    const rows = JSON.parse(list.toString()) as { Config: string; RepoTags?: string[] | null }[]
-    return rows.map(({ Config, RepoTags }) => ({ config: Config, names: RepoTags ?? [] }))
+    const rows = JSON.parse(list.toString()) as {
+      Config: string
+      RepoTags?: string[] | null
+      Layers?: string[] | null
+    }[]
+    return rows.map(({ Config, RepoTags, Layers }) => ({
+      config: Config,
+      names: RepoTags ?? [],
+      layers: Layers ?? []
+    }))
   } catch (cause) {
     throw new MoveError(`${name} has a manifest.json that is none`, { cause })
   }
 }
 
 /** For a layout without manifest.json whose layers were compressed on the way. */
-function configsOfIndex(passed: Passed, index: Buffer | undefined, name: string): Entry[] {
+function configsOfIndex(passed: Passed, index: Buffer | undefined, name: string): Omit<Entry, 'layers'>[] {
   if (index === undefined)
     throw new MoveError(
       `${name} holds no image: it has neither manifest.json nor index.json; it is cut short, or of something else`
@@ -147,6 +158,12 @@ export function namesOf({ annotations }: Descriptor): string[] {
   ]
   return found.filter((each) => each !== undefined && each !== '').slice(0, 1) as string[]
 }
+
+/** How an index's entry says what an image is called. */
+export const annotationsFor = (name: string): Record<string, string> => ({
+  'io.containerd.image.name': name,
+  'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1)
+})
 
 /** The images of an OCI index, if all that they name is there just as it was. */
 function unchangedImages(passed: Passed, index: Buffer): TarImage[] | undefined {

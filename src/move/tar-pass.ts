@@ -5,7 +5,7 @@ import { type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { type Compression, compress, compressionKey, compressionOf, layerType } from './compress.ts'
 import { HEAD, type KnownLayer, type LayerMemory } from './memory.ts'
 import { asPassed, type Passed, type PassedLayer } from './passed.ts'
-import { type TarEntry, tarEntries } from './tar-entries.ts'
+import { gather, type TarEntry, tarEntries } from './tar-entries.ts'
 import { type ImageTarget, MoveError, type Reporter } from './types.ts'
 
 /** How a tar is read. */
@@ -215,12 +215,6 @@ async function likely(
   if (same.length === 0) return undefined
   const hash = headHash(head)
   return same.find((known) => known.head === hash)
-}
-
-async function gather(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of source) chunks.push(chunk)
-  return Buffer.concat(chunks)
 }
 
 async function hashOf(source: AsyncIterable<Uint8Array>): Promise<Digest> {

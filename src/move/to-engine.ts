@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
-import { type Delivered, nothingMoved } from './deliver.ts'
+import { counting, type Delivered, nothingMoved } from './deliver.ts'
 import type { Engine } from './engine.ts'
 import { shortId } from './engine-pull.ts'
 import type { Platform } from './platform.ts'
@@ -56,7 +56,7 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
 
   async function load(part: TarPlan, without: ReadonlySet<Digest>): Promise<void> {
     try {
-      await engine.load(writeTar(part, { without, report: counting(report), signal }), signal)
+      await engine.load(writeTar(part, { without, report: counting(report, moved), signal }), signal)
     } catch (error) {
       signal.throwIfAborted()
       // what it had may have been removed meanwhile
@@ -77,7 +77,7 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
       for (const { near = '', digest, layers } of images) {
         const sizes = new Map(layers.map(({ blob }) => [shortId(blob.digest), blob.size]))
         pulled.push(`${near}@${digest}`)
-        await engine.pull({ repository: near, digest, sizes, told }, counting(report), signal)
+        await engine.pull({ repository: near, digest, sizes, told }, counting(report, moved), signal)
       }
       for (const { id, name = '' } of images) await engine.tag(id, name, signal)
       return true
@@ -93,30 +93,8 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
     }
   }
 
-  function counting(inner: Reporter): Reporter {
-    return {
-      note: (text) => inner.note(text),
-      blob(name, total) {
-        const shown = inner.blob(name, total)
-        return {
-          add: (bytes) => shown.add(bytes),
-          done(skipped) {
-            shown.done(skipped)
-            if (skipped) {
-              moved.skipped++
-              moved.skippedBytes += total ?? 0
-            } else {
-              moved.blobs++
-              moved.bytes += total ?? 0
-            }
-          }
-        }
-      }
-    }
-  }
-
   function skip(blob: { digest: Digest; size: number }): void {
-    counting(report).blob(blob.digest.slice(7, 19), blob.size).done(true)
+    counting(report, moved).blob(blob.digest.slice(7, 19), blob.size).done(true)
   }
 }
 

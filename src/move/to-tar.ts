@@ -1,10 +1,10 @@
-import { pack } from 'tar-stream'
 import { type Digest, digestOf, splitDigest } from '../oci/digest.ts'
 import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import { INDEX_TYPES, OCI_INDEX } from '../oci/media-types.ts'
 import { chosen } from './copy.ts'
 import { childFor, type Platform } from './platform.ts'
-import { diffIdsOf } from './tar-images.ts'
+import { annotationsFor, diffIdsOf } from './tar-images.ts'
+import { counted, writtenTar } from './tar-writer.ts'
 import {
   type BlobId,
   type ImageSource,
@@ -136,38 +136,12 @@ async function runnableOf(
  *
  * @param without blobs that whoever reads it has already
  */
-export async function* writeTar(
+export function writeTar(
   plan: TarPlan,
   options: { without?: ReadonlySet<Digest>; report: Reporter; signal: AbortSignal }
 ): AsyncGenerator<Uint8Array> {
   const { without, report, signal } = options
-  const tar = pack()
-  const put = (path: string, size: number, content: AsyncIterable<Uint8Array> | Uint8Array) =>
-    new Promise<void>((resolve, reject) => {
-      const header = { name: path, size, mode: 0o644, mtime: new Date(0) }
-      if (content instanceof Uint8Array) {
-        tar.entry(header, Buffer.from(content), (error) => (error ? reject(error) : resolve()))
-        return
-      }
-      const entry = tar.entry(header, (error) => (error ? reject(error) : resolve()))
-      void (async () => {
-        try {
-          for await (const chunk of content)
-            if (!entry.write(chunk))
-              await new Promise<void>((drained) => entry.once('drain', () => drained()))
-          entry.end()
-        } catch (error) {
-          entry.destroy(error as Error)
-          reject(error)
-        }
-      })()
-    })
-  const json = (path: string, value: unknown) => {
-    const bytes = Buffer.from(JSON.stringify(value))
-    return put(path, bytes.length, bytes)
-  }
-
-  const fill = async () => {
+  return writtenTar(async ({ put, json }) => {
     await json('oci-layout', { imageLayoutVersion: '1.0.0' })
     await json('index.json', { schemaVersion: 2, mediaType: OCI_INDEX, manifests: plan.tops.map(entryOf) })
     await json(
@@ -190,42 +164,19 @@ export async function* writeTar(
         shown.done(true)
         continue
       }
-      const counted = async function* () {
-        for await (const chunk of verified(blob, source.read(blob, 0, signal), source.name)) {
-          shown.add(chunk.length)
-          yield chunk
-        }
-      }
-      await put(blobPath(blob.digest), blob.size, counted())
+      const content = verified(blob, source.read(blob, 0, signal), source.name)
+      await put(blobPath(blob.digest), blob.size, counted(content, shown))
       shown.done(false)
     }
-    tar.finalize()
-  }
-  let failure: unknown
-  fill().catch((error: unknown) => {
-    failure = error
-    tar.destroy(error as Error)
   })
-  try {
-    for await (const chunk of tar) yield chunk
-  } catch (error) {
-    throw failure ?? error
-  } finally {
-    tar.destroy()
-  }
-  if (failure !== undefined) throw failure
 }
 
 function entryOf({ manifest, name }: TarPlan['tops'][number]): Descriptor {
-  const tag = name?.slice(name.lastIndexOf(':') + 1)
   return {
     mediaType: manifest.mediaType,
     digest: manifest.digest,
     size: manifest.bytes.length,
-    ...(name !== undefined &&
-      tag !== undefined && {
-        annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': tag }
-      })
+    ...(name !== undefined && { annotations: annotationsFor(name) })
   }
 }
 

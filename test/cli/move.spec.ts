@@ -1,51 +1,15 @@
 /** `push`, `copy`, `export` and `import` without a gateway that runs, and without an engine. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
-import { pack } from 'tar-stream'
+import { text } from 'node:stream/consumers'
+import { dockerArchive } from '../support/docker-archive.ts'
 import { runCommand } from '../support/seaway-command.ts'
 import { tempFolder } from '../support/temp.ts'
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts')
-
-const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
-
-async function tar(files: Record<string, Uint8Array | string>): Promise<Buffer> {
-  const writer = pack()
-  for (const [name, content] of Object.entries(files))
-    writer.entry({ name, mtime: new Date(0) }, Buffer.from(content))
-  writer.finalize()
-  const chunks: Uint8Array[] = []
-  for await (const chunk of writer) chunks.push(chunk)
-  return Buffer.concat(chunks)
-}
-
-/** An archive as Docker's classic store saves it: links for layers that occur twice, the list at the end. */
-async function dockerArchive(name: string, more: { packed?: boolean; wrong?: boolean } = {}) {
-  const layers = [await tar({ base: 'x'.repeat(200_000) }), await tar({ own: name })]
-  const config = JSON.stringify({
-    os: 'linux',
-    architecture: 'amd64',
-    rootfs: { type: 'layers', diff_ids: layers.map((layer) => `sha256:${sha256(layer)}`) }
-  })
-  const kept = layers.map((layer, i) => {
-    const content = more.wrong === true && i === 1 ? Buffer.concat([layer, Buffer.alloc(512)]) : layer
-    return more.packed === true ? gzipSync(content) : content
-  })
-  const id = sha256(Buffer.from(config))
-  const bytes = await tar({
-    [`${id}.json`]: config,
-    'a/layer.tar': kept[0] as Buffer,
-    'b/layer.tar': kept[1] as Buffer,
-    'manifest.json': JSON.stringify([
-      { Config: `${id}.json`, RepoTags: [name], Layers: ['a/layer.tar', 'b/layer.tar'] }
-    ])
-  })
-  return { bytes, id: `sha256:${id}` }
-}
 
 describe('moving images without a gateway that runs', function () {
   this.timeout(60_000)
@@ -55,6 +19,10 @@ describe('moving images without a gateway that runs', function () {
     SEAWAY_DNS_SERVERS: '127.0.0.1:1',
     SEAWAY_LOG_LEVEL: 'silent'
   }
+  const environment = () => ({
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEAWAY_'))),
+    ...settings
+  })
   const file = (name: string) => join(temp.path, name)
   const run = async (...args: string[]) => {
     const { status, stdout, stderr } = await runCommand(args, settings)
@@ -121,11 +89,28 @@ describe('moving images without a gateway that runs', function () {
     assert.deepEqual((await readdir(temp.path)).includes('wrong'), false)
   })
 
+  it('an archive goes into another one under another name; stdout that nobody reads ends a command', async () => {
+    const { bytes, id } = await dockerArchive('example.com/app:1')
+    await writeFile(file('from.tar'), bytes)
+    const target = `archive:${file('to.tar')}`
+    const copied = await run('copy', `archive:${file('from.tar')}`, `${target}:team/other:2`, '--json')
+    const { images } = JSON.parse(copied) as { images: object[] }
+    assert.deepEqual(images, [{ image: 'example.com/app:1', to: target, digest: id }])
+
+    const child = spawn(process.execPath, [MAIN, 'copy', target, 'archive:-'], {
+      env: environment(),
+      stdio: ['ignore', 'pipe', 'pipe']
+    })
+    child.stdout.destroy()
+    const [said, [status]] = await Promise.all([text(child.stderr), once(child, 'close')])
+    assert.match(said, /^seaway: nobody reads stdout any more[^\n]*\n$/)
+    assert.equal(status, 1)
+  })
+
   it('what comes from stdin and is interrupted leaves nothing', async () => {
     const { bytes } = await dockerArchive('interrupted:1')
-    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SEAWAY_'))
     const child = spawn(process.execPath, [MAIN, 'push', '-'], {
-      env: { ...Object.fromEntries(inherited), ...settings },
+      env: environment(),
       stdio: ['pipe', 'ignore', 'pipe']
     })
     let said = ''
