@@ -147,14 +147,14 @@ export function createBlocks(options: {
       throw new RegistryError('SOURCE_FAILED', `an inline CID holds more than ${MAX_IDENTITY} bytes`)
     },
 
-    async fetch(cid, { peers, signal }) {
+    async fetch(cid, { peers, elsewhere = false, signal }) {
       signal.throwIfAborted()
       const local = await this.local(cid, signal)
       if (local !== undefined) return { bytes: local, local: true }
       const first = order(peers)
       const asked = new Set(first.map(String))
       const bytes = await hedged<Candidate, Uint8Array>({
-        candidates: [...first, 'late', ...(routed ? (['routing'] as const) : [])],
+        candidates: [...first, 'late', ...(routed && !elsewhere ? (['routing'] as const) : [])],
         attempt: (from, end) => {
           if (from === 'late') return fromLate(cid, asked, end, signal)
           return from === 'routing' ? fromAnywhere(cid, end) : fromPeer(cid, from, end, signal)

@@ -114,7 +114,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       return bytes
     },
 
-    async *leaves(file, { peers, signal, from = 0, gateways = [], size = 0 }) {
+    async *leaves(file, { peers, elsewhere, signal, from = 0, gateways = [], size = 0 }) {
       const end = until(signal)
       const [first, ...others] = sources.gateways(peers, gateways)
       const early = size - from < SWARM_MIN || first === undefined ? undefined : connectEarly(first)
@@ -129,6 +129,7 @@ export function createFetching(options: FetchingOptions): Fetching {
           file,
           from,
           peers,
+          elsewhere,
           gateways: first === undefined ? [] : [early?.gateway ?? first, ...others],
           more: swarming && Promise.resolve(sources.gateways(swarming.peers, [])),
           signal: end

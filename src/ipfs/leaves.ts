@@ -39,13 +39,15 @@ export interface LeavesRequest {
   gateways: readonly Gateway[]
   /** Others that turn up later, and go before them. */
   more?: Promise<readonly Gateway[]> | undefined
+  /** As `FetchOptions` has it. */
+  elsewhere?: boolean | undefined
   signal: AbortSignal
 }
 
 /** As `Ipfs.leaves`. */
 export async function* readLeaves(source: LeavesSource, request: LeavesRequest): AsyncGenerator<Leaf> {
   const { blocks, recent, shared, timeouts, log } = source
-  const { file, from, peers, signal: until } = request
+  const { file, from, peers, elsewhere = false, signal: until } = request
   const done = new AbortController()
   const signal = AbortSignal.any([until, done.signal])
   const presence = createPresence({ has: source.has, signal, found: () => feed.look() })
@@ -84,7 +86,7 @@ export async function* readLeaves(source: LeavesSource, request: LeavesRequest):
     )
     const [here, fed] = await Promise.all([looked, feed.take(cid, { ...at, needed, signal: end })])
     if (here !== undefined) return { bytes: here, local: true }
-    if (fed === undefined) return blocks.fetch(cid, { peers, signal: end })
+    if (fed === undefined) return blocks.fetch(cid, { peers, elsewhere, signal: end })
     return { bytes: fed, local: false, release: () => feed.giveBack(fed) }
   }
 

@@ -65,12 +65,12 @@ export function createReach(options: {
       try {
         await Promise.all(Array.from({ length: DIALS }, dialOne))
       } catch (error) {
-        if (!enough.signal.aborted) throw error
+        if (!enough.signal.aborted && reached.size === 0) throw error
       } finally {
         clearTimeout(timer)
         enough.abort(new Error('no longer looking'))
       }
-      signal.throwIfAborted()
+      if (reached.size === 0) signal.throwIfAborted()
       return [...reached.values()]
     },
 

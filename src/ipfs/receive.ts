@@ -118,7 +118,8 @@ export function createReceiver(options: { ipfs: Ipfs; store: Store; log: Log }) 
     const { wanted, writer, size, signal } = reception
     const patience = wanted.origin && createPatience(ipfs.timeouts.blockMs, signal)
     const end = patience?.signal ?? signal
-    const leaves = ipfs.leaves(cid, { from: writer.size, size, peers, signal: end })
+    const elsewhere = wanted.origin !== undefined
+    const leaves = ipfs.leaves(cid, { from: writer.size, size, peers, elsewhere, signal: end })
     for await (const leaf of patience?.watch(leaves) ?? leaves) {
       // The first leaf after a resume can begin before the place where the file ended.
       const skip = writer.size - leaf.offset

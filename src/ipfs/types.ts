@@ -31,6 +31,8 @@ export interface Leaf {
 export interface FetchOptions {
   /** Asked first, in this order; after them any connected peer. */
   peers: readonly PeerId[]
+  /** Whether somebody who is no peer has it, too: then the routing isn't asked when those fail, which takes its time. */
+  elsewhere?: boolean
   signal: AbortSignal
 }
 
@@ -80,7 +82,7 @@ export interface Ipfs {
    * Connects to peers that the network says have `cid`: resolves with the first that are connected, and with
    * nobody when nobody is found, or can be reached.
    *
-   * @throws the signal's reason, nothing else
+   * @throws the signal's reason where nobody is connected by then, nothing else
    */
   find(cid: CID, options: { signal: AbortSignal }): Promise<PeerId[]>
 

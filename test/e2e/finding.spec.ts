@@ -12,6 +12,8 @@ import { type Image, makeImage } from './support/images.ts'
 import { type Kubo, startKubo } from './support/kubo.ts'
 import { type Host, makeLan, on } from './support/netns.ts'
 import { available, run } from './support/process.ts'
+import { startRegistry } from './support/registry.ts'
+import { startUpstreamRelay } from './support/upstream-relay.ts'
 import { refusalOf, repository } from './support/wire.ts'
 
 /** A Kubo node that is part of a DHT on loopback, and tells over HTTP what it finds there. */
@@ -140,6 +142,25 @@ describe('finding peers', function () {
     const puller = await start('by-dht', { ...routed(), SEAWAY_SEED: 'published' })
     const quiet = await provide(puller)
     assert.deepEqual([quiet.last?.told, quiet.last?.failed], [0, 0])
+  })
+
+  it('has the config of an image of another registry from a provider that the DHT names', async function () {
+    if (!available('docker-registry')) this.skip()
+    const registry = keep(await startRegistry({ dir: folder('registry') }))
+    const relay = keep(await startUpstreamRelay(registry.url))
+    // its config is that of the publisher's image, and so is its layer
+    const { layer: large } = await repository(registry.url, 'team/app').putImage('1', layer)
+    const puller = await start('through', {
+      ...routed(),
+      SEAWAY_UPSTREAMS: `up.example=${relay.url} published=no`,
+      // a busy machine may be slow to answer, which is not what is tested
+      SEAWAY_PEER_TIMEOUT: '20s'
+    })
+    await repository(puller.url, 'up.example/team/app').readImage('1')
+    const blobs = relay.matching(/^GET .*\/blobs\//).map(({ path }) => path)
+    assert.deepEqual(blobs, [`/v2/team/app/blobs/${large}`], 'no CID is known of a larger one')
+    assert.deepEqual(new Set(await foundBy(puller)), new Set(['local DHT']))
+    await puller.stop()
   })
 
   it('asks those it met before when nobody is named any more', async () => {

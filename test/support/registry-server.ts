@@ -48,6 +48,8 @@ export interface RegistryServerOptions {
   upstreams?: Upstreams
   /** Multiaddrs of peers that are asked for what no name leads to. */
   peers?: readonly string[]
+  /** URLs of services that are asked who has what; none unless given. */
+  routers?: readonly string[]
   /** What peers get; where it is given, also over HTTP on libp2p streams; everything, but not so, unless given. */
   seed?: SeedPolicy
   /** Name servers that a doctor asks instead. */
@@ -152,7 +154,8 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     records: store.records,
     listen: ['/ip4/127.0.0.1/tcp/0'],
     announce: [],
-    routing: 'none',
+    routing: options.routers === undefined ? 'none' : 'public',
+    ...(options.routers && { network: { delegatedRouters: options.routers } }),
     allowDial: 'any',
     log,
     timeouts: { dialMs: 5000, blockMs: 5000, idleMs: 5000, answerMs: 3000 }

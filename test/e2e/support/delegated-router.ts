@@ -15,10 +15,13 @@ export interface DelegatedRouter {
  *
  * @param provider what it answers to every question for providers
  */
-export async function startDelegatedRouter(provider: {
-  id: string
-  addresses: readonly string[]
-}): Promise<DelegatedRouter> {
+export async function startDelegatedRouter(
+  provider: { id: string; addresses: readonly string[] },
+  options: {
+    /** Whether it goes on looking for others, as one over a DHT does, when it has named the one. */
+    endless?: boolean
+  } = {}
+): Promise<DelegatedRouter> {
   const record = {
     Schema: 'peer',
     ID: provider.id,
@@ -35,6 +38,10 @@ export async function startDelegatedRouter(provider: {
     }
     const lines = request.headers.accept?.includes('application/x-ndjson') === true
     answer.writeHead(200, { 'content-type': lines ? 'application/x-ndjson' : 'application/json' })
+    if (lines && options.endless === true) {
+      answer.write(`${JSON.stringify(record)}\n`)
+      return
+    }
     answer.end(lines ? `${JSON.stringify(record)}\n` : JSON.stringify({ Providers: [record] }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
