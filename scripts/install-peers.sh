@@ -2,9 +2,9 @@
 # Installs the real programs that the end-to-end tests and the benchmarks run
 # against: engines, clients, a registry, a name server, another IPFS node.
 #
-#   scripts/install-peers.sh [apt] [go-clients] [kubo] [conformance]
+#   scripts/install-peers.sh [apt] [go-clients] [kubo] [conformance] [buildkit]
 #
-# No argument means every part. Running it again costs about a second. Needs
+# No argument means every part but buildkit, which takes minutes to build and is for `npm run test:buildkit`. Running it again costs about a second. Needs
 # root, Debian 12's packages and the Go module proxy; starts no service.
 # Go programs go to ${SEAWAY_TOOLS:-$HOME/.cache/seaway-tools}/bin.
 set -euo pipefail
@@ -102,6 +102,13 @@ part_conformance() {
     go_tool oci-conformance-1.1 "$module" "$version" "$module" 'test -c'
 }
 
+# Debian has no package of it. Newer versions need a module that the proxy does not hand out.
+part_buildkit() {
+  say 'BuildKit'
+  go_tool buildkitd github.com/moby/buildkit v0.23.2 github.com/moby/buildkit/cmd/buildkitd
+  go_tool buildctl github.com/moby/buildkit v0.23.2 github.com/moby/buildkit/cmd/buildctl
+}
+
 version_of() { # NAME COMMAND...
   local name=$1 line
   shift
@@ -140,7 +147,8 @@ main() {
       go-clients) part_go_clients ;;
       kubo) part_kubo ;;
       conformance) part_conformance ;;
-      *) echo "usage: $0 [apt] [go-clients] [kubo] [conformance]" >&2; exit 2 ;;
+      buildkit) part_buildkit ;;
+      *) echo "usage: $0 [apt] [go-clients] [kubo] [conformance] [buildkit]" >&2; exit 2 ;;
     esac
   done
   versions
