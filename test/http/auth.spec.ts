@@ -1,10 +1,8 @@
-/** What clients see where users are asked for: tokens, rights that change, mounts, uploads, lists, guessing, the audit log. */
+/** What clients see where users are asked for: rights that change, mounts, uploads, lists, the audit log. */
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { base36 } from 'multiformats/bases/base36'
 import { CID } from 'multiformats/cid'
-import { rawCid } from '../../src/store/index.ts'
 import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
 import { digestOf, OCI_MANIFEST } from '../support/oci-client.ts'
 
@@ -33,97 +31,6 @@ describe('users over HTTP', function () {
     auth = await startAuthServer({ users: USERS, rules: RULES, server: { hosts: ['registry.example.com'] } })
   })
   after(() => auth?.stop())
-
-  const post = (form: Record<string, string>) =>
-    auth.as(undefined, 'POST', '/auth/token', {
-      body: new URLSearchParams(form).toString(),
-      headers: { 'content-type': 'application/x-www-form-urlencoded' }
-    })
-  const shown = ({ token }: Token) => `Bearer ${token}`
-
-  describe('the token endpoint', () => {
-    const scope = 'repository:example.com/public/app:pull,push'
-
-    it('gives each what it has a right to, of several scopes', async () => {
-      const scopes = [
-        scope,
-        'repository:example.com/bob/app:push,pull,delete repository:b:pull',
-        'x:y:z',
-        'registry:catalog:*'
-      ]
-      const got = async (who?: string) => (await auth.token(scopes, who)).json<Token>().scope
-      assert.equal(await got(), 'repository:example.com/public/app:pull registry:catalog:*')
-      assert.equal(
-        await got(bob),
-        'repository:example.com/public/app:pull repository:example.com/bob/app:pull,push registry:catalog:*'
-      )
-      assert.match(await got(alice), /repository:example.com\/bob\/app:pull,push,delete repository:b:pull/)
-      const all = (await auth.token(['repository:a:*'], alice)).json<Token>()
-      assert.equal(all.scope, 'repository:a:pull,push,delete')
-      assert.equal(all.token, all.access_token)
-      assert.equal(all.expires_in, 60)
-      assert.equal(all.refresh_token, undefined)
-    })
-
-    it('takes the OAuth2 form, and gives tokens for refresh tokens', async () => {
-      const login = await post({
-        grant_type: 'password',
-        username: 'bob',
-        password: 'builder',
-        service: 'test',
-        access_type: 'offline',
-        scope: 'repository:example.com/bob/x:pull'
-      })
-      assert.equal(login.status, 200)
-      assert.equal(login.headers['cache-control'], 'no-store')
-      const { refresh_token = '', scope } = login.json<Token>()
-      assert.equal(scope, 'repository:example.com/bob/x:pull')
-      const again = await post({
-        grant_type: 'refresh_token',
-        refresh_token,
-        scope: 'repository:example.com/bob/y:push repository:c:pull'
-      })
-      assert.equal(again.json<Token>().scope, 'repository:example.com/bob/y:push')
-      assert.equal(again.json<Token>().refresh_token, refresh_token)
-      const docker = (await auth.as(bob, 'GET', '/auth/token?offline_token=true&account=bob')).json<Token>()
-      assert.ok(docker.refresh_token)
-    })
-
-    it('refuses what is wrong', async () => {
-      const access = (await auth.token([scope], alice)).json<Token>().token
-      for (const [form, status] of [
-        [{ grant_type: 'password', username: 'bob', password: 'wrong' }, 401],
-        [{ grant_type: 'refresh_token', refresh_token: access }, 401],
-        [{ grant_type: 'refresh_token', refresh_token: 'x' }, 401],
-        [{ grant_type: 'authorization_code' }, 400],
-        [{}, 400]
-      ] as const)
-        assert.equal((await post(form as Record<string, string>)).status, status, JSON.stringify(form))
-      assert.equal((await auth.as(undefined, 'POST', '/auth/token', { body: '{}' })).status, 415)
-      const wrong = await auth.token([scope], basic('alice', 'x'))
-      assert.equal(wrong.status, 401)
-      assert.equal(wrong.headers['www-authenticate'], 'Basic realm="Seaway", charset="UTF-8"')
-    })
-
-    it('reads names as requests do: with the host that clients use', async () => {
-      const headers = { host: 'registry.example.com' }
-      const answer = await auth.as(bob, 'GET', '/auth/token?scope=repository:app:pull,push', { headers })
-      assert.equal(answer.json<Token>().scope, 'repository:registry.example.com/app:pull,push')
-      const begun = await auth.as(shown(answer.json()), 'POST', '/v2/app/blobs/uploads/', { headers })
-      assert.equal(begun.status, 202)
-      const asked = await auth.as(undefined, 'POST', '/v2/app/blobs/uploads/', { headers })
-      assert.match(
-        String(asked.headers['www-authenticate']),
-        /realm="http:\/\/registry\.example\.com\/auth\/token".*scope="repository:registry\.example\.com\/app:pull,push"/
-      )
-    })
-
-    it('is told of in a challenge that a host name can not break out of', async () => {
-      const answer = await auth.as(undefined, 'GET', '/v2/', { headers: { host: 'x",y="z' } })
-      assert.ok([400, 401].includes(answer.status))
-      assert.ok(!String(answer.headers['www-authenticate']).includes('y='))
-    })
-  })
 
   it('routes have one spelling, so that rules about paths in front of a gateway hold', async () => {
     for (const path of ['/METRICS', '/V2/', '/v2/_CATALOG', '/Auth/Token', '/IPFS/bafkqaaa'])
@@ -374,76 +281,5 @@ describe('users over HTTP', function () {
     const text = JSON.stringify(auth.audited())
     for (const secret of ['builder', 'guess', 'eyJ', '$2', alice.slice(6)])
       assert.ok(!text.includes(secret), secret)
-  })
-})
-
-describe('what is private', () => {
-  for (const fetchMs of [undefined, 2000]) {
-    it(`is not had by CID where peers get nothing${fetchMs === undefined ? '' : ', and others’ content is fetched for them'}`, async () => {
-      const auth = await startAuthServer({ server: { seed: 'none', ...(fetchMs && { fetchMs }) } })
-      try {
-        const { blob } = await pushAs(auth, alice, 'app', '1')
-        const root = String(await auth.server.registry.root('local'))
-        const leaf = rawCid(Buffer.from(blob.slice(7), 'hex')).toString()
-        for (const cid of [root, leaf]) {
-          for (const path of [`/ipfs/${cid}?format=raw`, `/ipfs/${cid}?format=car`]) {
-            const answer = await auth.as(undefined, 'GET', path)
-            assert.equal(answer.status, 404, path)
-          }
-        }
-        assert.equal((await auth.as(undefined, 'GET', `/ipfs/${root}/docker?format=car`)).status, 404)
-        assert.equal((await auth.as(undefined, 'GET', `/v2/ipfs/${root}/app/manifests/1`)).status, 401)
-      } finally {
-        await auth.stop()
-      }
-    })
-  }
-})
-
-describe('guessing passwords', () => {
-  let auth: AuthServer
-  before(async () => {
-    auth = await startAuthServer({ users: USERS })
-  })
-  after(() => auth?.stop())
-
-  it('is told to wait, while who has logged in goes on', async () => {
-    assert.equal((await auth.as(alice, 'GET', '/v2/')).status, 200)
-    const statuses: number[] = []
-    for (let i = 0; i < 14; i++)
-      statuses.push((await auth.as(basic('alice', `guess ${i}`), 'GET', '/v2/')).status)
-    assert.deepEqual(statuses.slice(0, 11), Array(11).fill(401))
-    const answer = await auth.token([], basic('bob', 'guess'))
-    assert.equal(answer.status, 429)
-    assert.ok(Number(answer.headers['retry-after']) > 0)
-    assert.equal(answer.code, 'TOOMANYREQUESTS')
-    // what was right a moment ago costs no check
-    assert.equal((await auth.as(alice, 'GET', '/v2/')).status, 200)
-  })
-
-  it('gains nothing by doing it all at once', async () => {
-    const asked = await auth.as(basic('carol', 'begins'), 'GET', '/v2/')
-    await sleep(Number(asked.headers['retry-after'] ?? 0) * 1000)
-    const guesses = Array.from({ length: 40 }, (_, i) => auth.as(basic('carol', `guess ${i}`), 'GET', '/v2/'))
-    const tried = (await Promise.all(guesses)).filter(({ status }) => status === 401)
-    assert.ok(tried.length <= 1, `${tried.length} of 40 passwords were tried`)
-  })
-})
-
-describe('asking for passwords instead of tokens', () => {
-  let auth: AuthServer
-  before(async () => {
-    auth = await startAuthServer({ scheme: 'basic', settings: { anonymousPull: true } })
-  })
-  after(() => auth?.stop())
-
-  it('is said in the challenge; both are taken', async () => {
-    const asked = await auth.as(undefined, 'GET', '/v2/')
-    assert.equal(asked.status, 401)
-    assert.equal(asked.headers['www-authenticate'], 'Basic realm="Seaway", charset="UTF-8"')
-    await pushAs(auth, alice, 'app', '1')
-    const token = await auth.bearer(['repository:app:pull'], alice)
-    for (const who of [alice, token, undefined])
-      assert.equal((await auth.as(who, 'GET', '/v2/app/manifests/1')).status, 200)
   })
 })
