@@ -3,32 +3,26 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { base36 } from 'multiformats/bases/base36'
 import { CID } from 'multiformats/cid'
-import { type AuthServer, basic, htpasswd, pushAs, startAuthServer } from '../support/auth.ts'
+import {
+  type AuthServer,
+  alice,
+  basic,
+  bob,
+  htpasswd,
+  pushAs,
+  RULES,
+  startAuthServer,
+  startTeam,
+  type TokenAnswer,
+  USERS
+} from '../support/auth.ts'
 import { digestOf, OCI_MANIFEST } from '../support/oci-client.ts'
-
-const USERS = { alice: 'secret', bob: 'builder', carol: 'pass' }
-const RULES = `
-rules:
-  - {who: alice, repositories: ["**", "ipfs/**"], can: admin}
-  - {who: bob, repositories: [example.com/bob/**, registry.example.com/*], can: push}
-  - {who: anonymous, repositories: example.com/public/*, can: pull}
-`
-const alice = basic('alice', 'secret')
-const bob = basic('bob', 'builder')
-
-interface Token {
-  token: string
-  access_token: string
-  scope: string
-  expires_in: number
-  refresh_token?: string
-}
 
 describe('users over HTTP', function () {
   this.timeout(30_000)
   let auth: AuthServer
   before(async () => {
-    auth = await startAuthServer({ users: USERS, rules: RULES, server: { hosts: ['registry.example.com'] } })
+    auth = await startTeam()
   })
   after(() => auth?.stop())
 
@@ -78,7 +72,8 @@ describe('users over HTTP', function () {
         const path = '/v2/example.com/bob/app/blobs/uploads/'
         const token = await server.bearer([scope], bob)
         const refresh =
-          (await server.as(bob, 'GET', '/auth/token?offline_token=true')).json<Token>().refresh_token ?? ''
+          (await server.as(bob, 'GET', '/auth/token?offline_token=true')).json<TokenAnswer>().refresh_token ??
+          ''
         const status = async (who: string) => (await server.as(who, 'POST', path)).status
         assert.deepEqual([await status(token), await status(bob)], [202, 202])
         writeFileSync(server.rulesFile, RULES.replace('example.com/bob/**', 'example.com/robert/**'))

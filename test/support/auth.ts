@@ -160,3 +160,30 @@ export async function pushAs(
   })
   return { digest: made.digest, blob: digestOf(layer) }
 }
+
+/** What the token endpoint answers. */
+export interface TokenAnswer {
+  token: string
+  access_token: string
+  scope: string
+  expires_in: number
+  refresh_token?: string
+}
+
+/** The users of {@link startTeam} with their passwords, and its rules. */
+export const USERS = { alice: 'secret', bob: 'builder', carol: 'pass' }
+export const RULES = `
+rules:
+  - {who: alice, repositories: ["**", "ipfs/**"], can: admin}
+  - {who: bob, repositories: [example.com/bob/**, registry.example.com/*], can: push}
+  - {who: anonymous, repositories: example.com/public/*, can: pull}
+`
+
+/** Two of them, as they show themselves. */
+export const alice: string = basic('alice', 'secret')
+export const bob: string = basic('bob', 'builder')
+
+/** A gateway of three users: alice may do everything, bob pushes in two places, and anybody pulls what is public. */
+export function startTeam(): Promise<AuthServer> {
+  return startAuthServer({ users: USERS, rules: RULES, server: { hosts: ['registry.example.com'] } })
+}

@@ -5,7 +5,6 @@ import { buildah, crane, ctr, docker, oras, podman, skopeo } from './clients.ts'
 import { startContainerd } from './containerd.ts'
 import { startDocker } from './docker.ts'
 import { type Image, makeImage } from './images.ts'
-import type { RunResult } from './process.ts'
 
 /** Those who have a login. */
 export const PASSWORDS = { alice: 'correct horse', bob: 'battery:staple' } as const
@@ -74,8 +73,7 @@ function withWords(client: Client, words: Words, options: ClientOptions): LoginC
   const { login, logout } = words(options)
   return {
     ...client,
-    login: (host, user, password = PASSWORDS[user]) =>
-      client.run(login(host, user), { input: password }) as Promise<RunResult>,
+    login: (host, user, password = PASSWORDS[user]) => client.run(login(host, user), { input: password }),
     logout: (host) => client.run(logout(host, ''))
   }
 }
