@@ -8,6 +8,9 @@ const SECRETS = ['key', 'token'] as const
 /** Folders below the data folder whose files are secrets. */
 const FOLDERS = ['keys', join('auth', 'keys'), join('auth', 'tokens')]
 
+/** Below it each authority that issues certificates has a folder with keys. */
+const AUTHORITIES = 'acme'
+
 /** Whether every user of the machine may read a file with this mode. */
 const READABLE_BY_ALL = 0o004
 
@@ -26,9 +29,12 @@ export async function openSecrets(
   )
   const logins = [config.upstreamAuth, ...[...(config.upstreams?.values() ?? [])].map(({ auth }) => auth)]
   if (config.authUsers !== undefined) given.push(config.authUsers)
-  const folders = FOLDERS.map((name) => join(config.data, name))
   const inside = async (folder: string) =>
     (await readdir(folder).catch(() => [])).map((name) => join(folder, name))
+  const folders = [
+    ...FOLDERS.map((name) => join(config.data, name)),
+    ...(await inside(join(config.data, AUTHORITIES)))
+  ]
   const own = (await Promise.all(folders.map(inside))).flat()
   const found: string[] = []
   for (const path of new Set([

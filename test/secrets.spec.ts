@@ -21,7 +21,8 @@ describe('files with secrets', function () {
   }
 
   it('are told of at the start where every user may read them', async () => {
-    await mkdir(join(data, 'keys'), { recursive: true })
+    const acme = join(data, 'acme', 'ca.example-0123abcd')
+    for (const path of [join(data, 'keys'), acme]) await mkdir(path, { recursive: true })
     const named = (name: string, mode: number) => file(join(folder.path, name), mode)
     const open = [
       await named('tsig.key', 0o644),
@@ -29,7 +30,8 @@ describe('files with secrets', function () {
       await named('config.json', 0o644),
       await named('login', 0o644),
       await named('tls.key', 0o644),
-      await file(join(data, 'keys', 'copied.example.key'), 0o644)
+      await file(join(data, 'keys', 'copied.example.key'), 0o644),
+      await file(join(acme, 'account.key'), 0o644)
     ]
     const others = [await named('closed.key', 0o600), await named('shared', 0o640), join(folder.path, 'none')]
     await file(join(data, 'keys', 'made.example.key'), 0o600)

@@ -52,6 +52,9 @@ export interface Access {
 /** How many of our own tokens are remembered as checked; each is signed, and a check costs a tenth of a millisecond. */
 const CHECKED = 5000
 
+/** How long those may be together, in characters: one that is for many repositories is as long as a header may be. */
+const CHECKED_SIZE = 4 * 1024 * 1024
+
 /** For how long after its last request with a token somebody counts as logged in, in milliseconds. */
 const LOGIN_MS = 600_000
 
@@ -74,7 +77,11 @@ export function createAccess(options: {
   log: Log
 }): Access {
   const { tokens, rules, standing, bearer, issuers, passwords, throttle, log } = options
-  const checked = new LRUCache<string, Claims>({ max: CHECKED })
+  const checked = new LRUCache<string, Claims>({
+    max: CHECKED,
+    maxSize: CHECKED_SIZE,
+    sizeCalculation: (_, token) => token.length
+  })
   const recent = new LRUCache<string, true>({ max: CHECKED, ttl: LOGIN_MS })
 
   const hashOf = async (user: string) => (await options.users?.current())?.get(user)
