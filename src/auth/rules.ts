@@ -89,6 +89,12 @@ export function parseRules(yaml: string): AccessRules {
     throw new Error(`${issue?.path.map(String).join('.') || 'the file'}: ${issue?.message}`)
   }
   const issuers = Object.entries(read.data.issuers).map(([name, issuer]) => Object.assign(issuer, { name }))
+  for (const [i, { name, issuer }] of issuers.entries()) {
+    const other = issuers.slice(0, i).find((each) => each.issuer === issuer)
+    // a token says no more than that URL
+    if (other !== undefined)
+      throw new Error(`${other.name} and ${name} have the same issuer: give one of them both audiences`)
+  }
   const rules = read.data.rules.map((rule, i) =>
     Object.assign(rule, { claims: rule.claims ?? {}, what: `rule ${i + 1}` })
   )

@@ -120,6 +120,10 @@ describe('access rules', () => {
     ['issuers: {ci: {issuer: "http://ci.example", audience: x}}', /https URL/],
     ['issuers: {ci: {issuer: "https://ci.example"}}', /issuers\.ci\.audience/],
     ['issuers: {"a:b": {issuer: "https://ci.example", audience: x}}', /issuers/],
+    [
+      'issuers: {a: {issuer: "https://ci.example", audience: x}, b: {issuer: "https://ci.example", audience: y}}',
+      /a and b have the same issuer/
+    ],
     ['issuers: {token: {issuer: "https://ci.example", audience: x}}', /issuers/],
     ['a: &a [1]\nrules: *a', /alias/i],
     ['just text', /the file/]
