@@ -48,6 +48,8 @@ export interface RegistryServerOptions {
   upstreams?: Upstreams
   /** Multiaddrs of peers that are asked for what no name leads to. */
   peers?: readonly string[]
+  /** Images of other registries that are kept warm. */
+  prefetch?: RegistrySettings['prefetch']
   /** URLs of services that are asked who has what; none unless given. */
   routers?: readonly string[]
   /** What peers get; where it is given, also over HTTP on libp2p streams; everything, but not so, unless given. */
@@ -180,6 +182,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
       peers: options.peers ?? [],
       fetchForPeers: options.fetchMs !== undefined,
       ...(options.limits && { limits: options.limits }),
+      ...(options.prefetch && { prefetch: options.prefetch }),
       ...(options.pushRules && { pushRules: options.pushRules }),
       collect: {
         keepRoots: 5,

@@ -155,6 +155,19 @@ describe('pulling through', function () {
     assert.equal(there.count(new RegExp(`manifests/${one.digest}`)), 1)
   })
 
+  it('keeps tags warm that are listed, wherever they move, while no client asks', async () => {
+    await start()
+    const listed = { images: ['up.example/a/b:1'], platforms: [], intervalMs: 20 }
+    const move = (content: string) => there.image('a/b', '1', [randomBytes(200_000), content])
+    let image = move('old')
+    await bed.restart({ ttlMs: 0, server: { prefetch: listed } })
+    for (const next of ['new', 'newest', '']) {
+      for (const digest of [image.digest, ...image.layers]) await bed.settled(digest)
+      if (next !== '') image = move(next)
+    }
+    assert.equal(there.count(/^GET .*manifests/), 3)
+  })
+
   it('leaves the cache by least recent use, and comes again when it is wanted', async () => {
     await start()
     await bed.restart({ server: { collect: { cacheLimit: 1_500_000, graceMs: 0 } } })
