@@ -1,5 +1,9 @@
 /** Where registries send the client that pulls through them. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { AUTHORITY, CERTIFICATE, KEY } from '../support/certificate.ts'
 import { type HttpProxy, startHttpProxy } from '../support/http-proxy.ts'
 import { readBlob, useUpstreamClient } from '../support/upstream-client.ts'
 import type { Login, UpstreamRegistry } from '../support/upstream-registry.ts'
@@ -9,6 +13,15 @@ const signal = new AbortController().signal
 describe('an upstream', function () {
   this.timeout(30_000)
   const { registry, upstreamOf } = useUpstreamClient()
+  let folder: string
+  let ca: string
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'sw-redirects-'))
+    ca = join(folder, 'ca.pem')
+    await writeFile(ca, AUTHORITY)
+  })
+  after(() => rm(folder, { recursive: true }))
 
   it('that sends us elsewhere is followed without what was for it alone', async () => {
     const storage = await registry()
@@ -31,7 +44,31 @@ describe('an upstream', function () {
     await assert.rejects(readBlob(careful, image.layers[0] as string, 7), /public address/)
   })
 
-  it('that redirects in a loop, or to less security, is left', async () => {
+  it('that redirects to less security is left', async () => {
+    const storage = await registry()
+    const there = await registry({ tls: { key: KEY, cert: CERTIFICATE } })
+    const image = there.image('a/b', '1', ['a layer'])
+    storage.blob('a layer')
+    for (const location of [
+      `${storage.url}/v2/a/b/blobs/${image.layers[0]}`,
+      'file:///etc/passwd',
+      'http://:'
+    ]) {
+      there.fault = (req, res) => {
+        if (!/blobs/.test(req.url ?? '')) return false
+        res.writeHead(307, { location }).end()
+        return true
+      }
+      const upstream = upstreamOf({ urls: [there.url], ca })
+      await assert.rejects(
+        readBlob(upstream, image.layers[0] as string, 7),
+        /which is refused|to what is no URL/
+      )
+    }
+    assert.deepEqual(storage.asked, [])
+  })
+
+  it('that redirects in a loop is left', async () => {
     const there = await registry()
     there.fault = (req, res) => {
       res.writeHead(307, { location: req.url }).end()
