@@ -34,6 +34,9 @@ export const ALGORITHM = 'EdDSA'
 /** How soon another key is made again after that has failed, in milliseconds. */
 const RETRY = 60_000
 
+/** By how much a clock may have been ahead when a key was made, in milliseconds. */
+const AHEAD = 3_600_000
+
 /** What a key file is called: when it was made, so that the order is known, and its id. */
 const FILE = /^(\d{13})-([0-9a-f]{16})\.pem$/
 
@@ -66,13 +69,14 @@ export async function openSigningKeys(options: {
     }
   }
 
-  const newest = () => [...keys.values()].at(-1)
+  /** The last one; one of a time to come was made while the clock was wrong, and would never be replaced. */
+  const newest = () => [...keys.values()].findLast(({ created }) => created <= now() + AHEAD)
 
-  /** Removes keys of which nothing holds any more; the newest may have signed until just now. */
-  async function prune(): Promise<void> {
+  /** Removes keys of which nothing holds any more; the last but one may have signed until just now. */
+  async function prune(last: SigningKey | undefined): Promise<void> {
     for (const key of keys.values()) {
       const { id, created } = key
-      if (key === newest() || created + rotateMs + keepMs > now()) continue
+      if (key === last || created + rotateMs + keepMs > now()) continue
       keys.delete(id)
       await rm(join(folder, `${created}-${id}.pem`), { force: true })
     }
@@ -84,8 +88,11 @@ export async function openSigningKeys(options: {
     const key = { id, private: pair.privateKey, public: pair.publicKey, created: now() }
     const pem = pair.privateKey.export({ type: 'pkcs8', format: 'pem' })
     await writeWhole(join(folder, `${key.created}-${id}.pem`), pem)
-    await prune()
+    const last = newest()
     keys.set(id, key)
+    await prune(last).catch((error: unknown) =>
+      log.warn({ folder, cause: reason(error) }, 'a signing key that is used no more cannot be removed')
+    )
     log.info({ key: id }, 'a new key signs tokens from now on')
     return key
   }

@@ -41,7 +41,7 @@ interface Failures {
  * Counts failures by address and by user. An address from which a user has logged in may go on trying that user:
  * strangers can slow each other down, but not keep somebody out of where they always come from.
  */
-export function createThrottle(now: () => number = Date.now): Throttle {
+export function createThrottle(now: () => number = () => performance.now()): Throttle {
   const failures = new LRUCache<string, Failures>({ max: MAX, ttl: FORGET })
   const trusted = new LRUCache<string, true>({ max: MAX, ttl: 24 * FORGET })
 

@@ -109,6 +109,19 @@ describe('keys that sign', () => {
     assert.ok(keys.find(first.id))
   })
 
+  it('made while the clock was wrong do not sign on for years, nor at the next start', async () => {
+    const right = now
+    now += 1000 * 24 * HOUR
+    const early = await (await open()).current()
+    now = right + 2 * HOUR
+    const keys = await open()
+    const key = await keys.current()
+    assert.notEqual(key.id, early.id)
+    assert.equal((await keys.current()).id, key.id)
+    assert.equal((await (await open()).current()).id, key.id)
+    assert.ok(keys.find(early.id), 'what it signed may be out there')
+  })
+
   it('that cannot be read sign nothing', async () => {
     writeFileSync(join(folder.path, `${now + 1}-0123456789abcdef.pem`), 'nonsense')
     const keys = await open()
