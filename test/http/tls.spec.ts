@@ -1,11 +1,15 @@
 /** The registry's port with TLS: which connections come about, and what does not reach a request. */
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { request } from 'node:https'
+import { PassThrough, type Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import { AUTHORITY } from '../support/certificate.ts'
 import { http2Client } from '../support/http2-client.ts'
 import { OTHER, type TestIdentity, testIdentity } from '../support/identity.ts'
-import { rawConnection } from '../support/oci-client.ts'
+import { digestOf, rawConnection } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
 
 /** How long a client may be silent in these tests, in milliseconds. */
@@ -131,6 +135,44 @@ describe('a port with TLS', () => {
     assert.equal(shown.fingerprint, files.identity.pair?.certificate.fingerprint256)
     assert.equal((await before.call('GET', '/v2/')).status, 200)
     await before.close()
+  })
+
+  it('breaks off neither pulls nor pushes that are under way when a new certificate comes', async () => {
+    await server.restart({ idleMs: 20_000, identity: files.identity })
+    const blob = randomBytes(24_000_000)
+    const digest = digestOf(blob)
+    const client = http2Client(server.port)
+    const upload = (bytes: Buffer | Readable, name: string) =>
+      client.call('POST', `/v2/app/blobs/uploads/?digest=${name}`, { body: bytes })
+    assert.equal((await upload(blob, digest)).status, 201)
+
+    const path = `/v2/app/blobs/${digest}`
+    const options = { host: 'localhost', port: server.port, ca: AUTHORITY, servername: 'localhost' }
+    const first = request({ ...options, path, agent: false }).end()
+    const [answer] = (await once(first, 'response')) as [Readable]
+    const stream = client.session.request({ ':path': path })
+    const pulls = [answer, stream]
+    // the first of it has come, and far from all of it can have been sent
+    for (const pull of pulls) {
+      await once(pull, 'readable')
+      assert.ok(pull.read(1000) !== null)
+    }
+    const pushed = randomBytes(3_000_000)
+    const body = new PassThrough()
+    const push = upload(body, digestOf(pushed))
+    body.write(pushed.subarray(0, 1_000_000))
+
+    const changed = new Promise((resolve) => files.identity.onChange(resolve))
+    await files.replace(OTHER)
+    await changed
+    const shown = await shake({ rejectUnauthorized: false })
+    assert.equal(shown.fingerprint, files.identity.pair?.certificate.fingerprint256)
+
+    body.end(pushed.subarray(1_000_000))
+    const rest = await Promise.all(pulls.map((pull) => buffer(pull)))
+    for (const bytes of rest) assert.ok(bytes.equals(blob.subarray(1000)))
+    assert.equal((await push).status, 201)
+    await client.close()
   })
 
   it('serves one request after another on a connection, and closes it when no more come', async () => {
