@@ -11,7 +11,7 @@ export interface NameRecord {
 }
 
 /** The largest record that a DHT may hand on, in bytes. @see https://specs.ipfs.tech/ipns/ipns-record/#record-size-limit */
-const MAX_RECORD = 10 * 1024
+export const MAX_RECORD = 10 * 1024
 
 /** Of the library's keychain the check needs only this. */
 const KEYCHAIN = {

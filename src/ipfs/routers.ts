@@ -1,8 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { delegatedRoutingV1HttpApiClient } from '@helia/delegated-routing-v1-http-api-client'
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import type { SingleKadDHT } from '@libp2p/kad-dht'
-import { peerIdFromCID } from '@libp2p/peer-id'
 import type { CID } from 'multiformats/cid'
 import { type NameRecord, putIntoDht, recordsInDht } from './name-records.ts'
 
@@ -86,39 +84,8 @@ export function dhtRouters(libp2p: Libp2p): Router[] {
   }))
 }
 
-/**
- * A service that is asked over HTTP.
- *
- * @see https://specs.ipfs.tech/routing/http-routing-v1/
- */
-export function serviceRouter(url: string, timeoutMs: number, libp2p: Libp2p): Router {
-  const client = delegatedRoutingV1HttpApiClient({
-    // paths are written behind it as it is
-    url: url.endsWith('/') ? url : `${url}/`,
-    timeout: timeoutMs,
-    cacheTTL: 0
-  })({ logger: libp2p.logger })
-
-  return {
-    name: url,
-
-    async *find(cid, signal) {
-      for await (const { ID, Addrs } of client.getProviders(cid, { signal }))
-        yield found(peerIdFromCID(ID), Addrs.map(String), url)
-    },
-
-    async *records(of, signal) {
-      // the service is the operator's choice, and checks nothing that isn't checked again
-      yield { by: url, bytes: await client.getIPNS(of, { signal }) }
-    },
-
-    putRecord: (of, bytes, signal) => client.putIPNS(of, bytes, { signal }),
-
-    stop: async () => client.stop()
-  }
-}
-
-function found(peer: PeerId, addresses: readonly string[], by: string): Found {
+/** What is found, with the peer's id at the end of each address. */
+export function found(peer: PeerId, addresses: readonly string[], by: string): Found {
   const id = `/p2p/${peer.toString()}`
   const full = addresses
     .slice(0, MAX_ADDRESSES)

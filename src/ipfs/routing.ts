@@ -6,7 +6,8 @@ import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
 import { merged } from './merged.ts'
 import type { NameRecord } from './name-records.ts'
-import { dhtRouters, type Found, type Router, serviceRouter } from './routers.ts'
+import { dhtRouters, type Found, type Router } from './routers.ts'
+import { serviceRouter } from './service-router.ts'
 
 export type { Found } from './routers.ts'
 
@@ -56,7 +57,7 @@ export function createRouting(options: {
 }): Routing {
   const { libp2p, log } = options
   const dhts = dhtRouters(libp2p)
-  const services = options.delegatedRouters.map((url) => serviceRouter(url, options.httpMs, libp2p))
+  const services = options.delegatedRouters.map((url) => serviceRouter(url, options.httpMs))
   const routers: readonly Router[] = [...dhts, ...services]
 
   return {
