@@ -14,8 +14,15 @@ export interface Gaps {
     what: { readonly digest?: string; readonly tag?: string },
     why?: unknown
   ): void
-  /** An origin that calls `found` before it gives anything. */
+  /** An origin that calls `found` before it gives anything. That it hasn't got it either is a failure: see {@link neither}. */
   filling(origin: Origin, found: () => void): Origin
+}
+
+/** What is thrown where the registry hasn't got it either: a tree says that it exists, so clients may come back for it. */
+export function neither(error: unknown): unknown {
+  if (!(error instanceof RegistryError) || !error.code.endsWith('_UNKNOWN')) return error
+  const message = `${error.message}, nor does anybody give it to whom the published tree leads`
+  return new RegistryError('SOURCE_FAILED', message, { cause: error })
 }
 
 /** Whether an error says that a tree's content can't be had, and not that there is something wrong with the question. */
@@ -46,9 +53,14 @@ export function createGaps(log: Log): Gaps {
     },
     filling: (origin, found) => ({
       ...origin,
-      read(from, signal) {
+      size: (signal) => origin.size(signal).catch((error: unknown) => Promise.reject(neither(error))),
+      async *read(from, signal) {
         found()
-        return origin.read(from, signal)
+        try {
+          yield* origin.read(from, signal)
+        } catch (error) {
+          throw neither(error)
+        }
       }
     })
   }

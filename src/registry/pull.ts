@@ -13,7 +13,7 @@ import { createReadAhead } from './ahead.ts'
 import { createArriving } from './arriving.ts'
 import type { Links } from './links.ts'
 import type { Place, Places } from './places.ts'
-import { createGaps, isGap } from './published-gaps.ts'
+import { createGaps, isGap, neither } from './published-gaps.ts'
 import { having, type Search } from './search.ts'
 import type { Through, ThroughRepository } from './through.ts'
 import { timed } from './timings.ts'
@@ -181,8 +181,8 @@ export function createPull(options: {
       const up = options.through?.of(name)
       const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       const wants = reference.kind === 'tag' ? { tag: reference.tag } : { manifest: reference.digest }
-      let wanted = reference
       for await (const place of having(places, name, search, signal, wants)) {
+        let wanted = reference
         try {
           const digest =
             reference.kind === 'tag'
@@ -204,9 +204,12 @@ export function createPull(options: {
         } catch (error) {
           if (up === undefined || place.kind !== 'published' || !isGap(error)) throw error
           gaps.found(place, name, wanted, error)
+          return timed(signal, 'fetch', () => up.manifest(wanted, signal)).catch((failure: unknown) => {
+            throw neither(failure)
+          })
         }
       }
-      if (up !== undefined) return timed(signal, 'fetch', () => up.manifest(wanted, signal))
+      if (up !== undefined) return timed(signal, 'fetch', () => up.manifest(reference, signal))
       const text = reference.kind === 'tag' ? `tag '${reference.tag}'` : `manifest ${reference.digest}`
       throw new RegistryError(
         'MANIFEST_UNKNOWN',
@@ -225,6 +228,7 @@ export function createPull(options: {
       const up = options.through?.of(name)
       const search: Search = { seen: false, unasked: '', upstream: up !== undefined }
       let named = false
+      let gap: (() => void) | undefined
       for await (const place of having(places, name, search, signal, { blob: digest })) {
         readAhead.asked(place, place.name)
         try {
@@ -234,16 +238,18 @@ export function createPull(options: {
           const link = await place.view.blob(digest, signal)
           if (link !== undefined)
             return await inPlace(place, name, up, { digest, cid: link.cid, head }, signal)
-          if (up !== undefined && place.kind === 'published') gaps.found(place, name, { digest })
+          if (up !== undefined && place.kind === 'published') gap = () => gaps.found(place, name, { digest })
         } catch (error) {
           if (up === undefined || place.kind !== 'published' || !isGap(error)) throw error
-          gaps.found(place, name, { digest }, error)
+          gap = () => gaps.found(place, name, { digest }, error)
         }
       }
       if (up !== undefined) {
         if (kept === undefined) {
           const wanted = await timed(signal, 'fetch', () => up.wanted(digest, { head, named }, signal))
-          return arriving(wanted, name, signal)
+          const { origin } = wanted
+          const filling = gap && origin && { origin: gaps.filling(origin, gap) }
+          return arriving({ ...wanted, ...filling }, name, signal)
         }
         // it is here, but is it the repository's? a client that may not have it there may not have it here
         await timed(signal, 'fetch', () => up.origin(digest).size(signal))

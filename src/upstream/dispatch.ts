@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import type { Proxies } from '../config/upstreams.ts'
-import { inRanges } from '../ipfs/addresses.ts'
+import { inRanges, plainIp } from '../ipfs/addresses.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 
@@ -69,7 +69,7 @@ export function createDispatchers(options: {
     to(url, trusted) {
       const all = trusted ? own : others
       // as docker does: a proxy's loopback is not ours
-      if (isLoopback(url.hostname) || near(hostOf(url))) return all.straight
+      if (isLoopback(url) || near(hostOf(url))) return all.straight
       return url.protocol === 'https:' ? all['https:'] : all['http:']
     },
     close() {
@@ -118,9 +118,11 @@ export function hostOf({ hostname }: URL): string {
   return hostname.replace(/^\[|\]$/g, '')
 }
 
-/** Whether a host is this machine, as its name or address says; nothing is looked up. */
-export function isLoopback(host: string): boolean {
-  return /^(?:localhost\.?|\[::1\])$/.test(host) || (isIP(host) === 4 && host.startsWith('127.'))
+/** Whether a URL's host is this machine, as its name or address says; nothing is looked up. */
+export function isLoopback(url: URL): boolean {
+  const host = hostOf(url)
+  const ip = plainIp(host)
+  return /^localhost\.?$/.test(host) || ip === '::1' || ip === '::' || /^(?:127\.|0\.0\.0\.0$)/.test(ip ?? '')
 }
 
 /**

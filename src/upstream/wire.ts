@@ -79,8 +79,8 @@ export function createWire(options: {
 }): Wire {
   const { dispatchers, timeoutMs, trusted, policy } = options
   const nameOf = (url: URL) => options.name ?? url.host
-  const isTrusted = ({ hostname, host }: URL) =>
-    trusted.some((one) => (isLoopback(hostname) ? one.host === host : one.hostname === hostname))
+  const isTrusted = (url: URL) =>
+    trusted.some((one) => (isLoopback(url) ? one.host === url.host : one.hostname === url.hostname))
 
   /** Sends a request without following where it leads. */
   async function once(ask: Ask): Promise<Reply & Dumped> {

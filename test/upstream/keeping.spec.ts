@@ -116,6 +116,8 @@ describe('an image that was pulled through in part', function () {
   })
 
   it('is had by others as far as it is here', async () => {
+    // it ends when what came is in the tree
+    await bed.restart()
     const root = await bed.server.publish('up.example')
     const reader = await startRegistryServer({ dns: bed.server.dns })
     const other = ociClient(reader)

@@ -64,7 +64,9 @@ describe('an image of a registry whose domain publishes a tree', function () {
       digests = image.layers
       await get('up.example/a/b/manifests/1')
       await get(`up.example/a/b/blobs/${digests[0]}`)
-      await bed.settled(digests[0] as string, 'up.example/a/b')
+      await bed.settled(digests[0] as string)
+      // it ends when what came is in the tree
+      await bed.restart()
       await bed.server.publish('up.example')
       const memory = memoryLog()
       lines = memory.lines
@@ -94,6 +96,20 @@ describe('an image of a registry whose domain publishes a tree', function () {
       await bed.server.ipfs.stop()
       await reader.pull('up.example/a/b', '1')
       assert.ok(reader.there.count(/GET .*manifests/) > 0)
+    })
+
+    it('is no image that nobody knows where the registry has not got it either', async () => {
+      await reader.get('up.example/a/b/manifests/1')
+      await bed.server.ipfs.stop()
+      reader.there.fault = (_, res) => {
+        res.writeHead(404).end()
+        return true
+      }
+      for (const digest of digests) {
+        const refused = await reader.get(`up.example/a/b/blobs/${digest}`, 502)
+        assert.equal(refused.code, 'SOURCE_FAILED')
+        assert.match(refused.body.toString(), /hasn't got it/)
+      }
     })
 
     it('comes from the registry when who had the tree has gone', async () => {
