@@ -5,6 +5,7 @@ import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
 import { reason } from './oci/errors.ts'
 import type { Registry } from './registry/index.ts'
+import { createSignatures, type Signatures, watchPolicy } from './signatures/index.ts'
 
 /** What of the settings is about users. */
 export function authSettings(config: Config): AuthSettings {
@@ -55,6 +56,21 @@ export async function openAccess(
   if (access !== undefined) stack.defer(() => access.stop())
   if (access === undefined && audit === undefined) return undefined
   return { access, audit, challenge: challengeSettings(config) }
+}
+
+/**
+ * Opens what must be signed; `undefined` where nothing need be.
+ *
+ * @throws Error that names the file which is wrong, and how
+ */
+export async function openSignatures(
+  config: Config,
+  registry: Registry,
+  log: Log
+): Promise<Signatures | undefined> {
+  if (config.verifySignature === undefined) return undefined
+  const policy = await watchPolicy(config.verifySignature, log)
+  return createSignatures({ policy, registry, timeoutMs: config.pullTimeout })
 }
 
 /** How clients are asked who they are, as the settings have it. */

@@ -6,19 +6,21 @@ import type { Operations } from './cli/index.ts'
 import { createApp } from './http/app.ts'
 import { peerServer } from './http/server.ts'
 import type { Rooms } from './rooms.ts'
+import type { Signatures } from './signatures/index.ts'
 
 /**
  * Lets commands in: by the control socket, where they reach the operations and the registry. Who may open the data
  * folder is the operator, and nobody logs in.
  *
- * @param audit where what the operator pushes and deletes is written down, if it is
+ * @param checks `audit`: where what the operator pushes and deletes is written down, if it is; `signatures`: what must be
+ *   signed for the operator too, for whoever runs an image runs it
  */
 export async function openDoor(
   { config, log, registry }: Rooms,
   operations: Operations,
   stopping: AbortSignal,
   stack: AsyncDisposableStack,
-  audit?: Audit
+  { audit, signatures }: { audit?: Audit | undefined; signatures?: Signatures | undefined } = {}
 ): Promise<void> {
   const app = createApp({
     registry,
@@ -26,6 +28,7 @@ export async function openDoor(
     hosts: config.hosts,
     pullTimeoutMs: config.pullTimeout,
     ...(audit && { auth: { audit, challenge: challengeSettings(config), who: 'operator' } }),
+    signatures,
     stopping
   })
   const server = peerServer(app, { idleMs: config.idleTimeout, answerMs: config.pullTimeout, log })

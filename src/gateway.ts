@@ -1,4 +1,4 @@
-import { audited, openAccess } from './access.ts'
+import { audited, openAccess, openSignatures } from './access.ts'
 import type { Config } from './config.ts'
 import { openDoor } from './door.ts'
 import { openListeners } from './listeners.ts'
@@ -44,12 +44,18 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     const { ipfs, registry, provider } = rooms
     const stopping = new AbortController()
     const auth = await openAccess(config, registry, log, stack)
-    const { listening, seed, identity } = await openListeners(rooms, auth, stopping.signal, stack)
+    const signatures = await openSignatures(config, registry, log)
+    const { listening, seed, identity } = await openListeners(
+      rooms,
+      { auth, signatures },
+      stopping.signal,
+      stack
+    )
     provider.start()
     // an engine that pulls by itself has neither our authority's certificate nor a user's password
     const near = identity === undefined && auth?.access === undefined ? nearHost(listening) : undefined
     const operations = audited(operationsOf(rooms, near), auth?.audit)
-    await openDoor(rooms, operations, stopping.signal, stack, auth?.audit)
+    await openDoor(rooms, operations, stopping.signal, stack, { audit: auth?.audit, signatures })
     let warming: Promise<unknown> | undefined
     stack.defer(async () => void (await warming))
     stack.defer(() => stopping.abort(new RegistryError('UNAVAILABLE', 'the gateway is stopping')))

@@ -1,7 +1,7 @@
 /** What listens for clients and peers over HTTP, and on what terms. */
 import type { Config } from './config.ts'
 import { createAdmission } from './http/admission.ts'
-import { type AuthOptions, createApp } from './http/app.ts'
+import { type AppOptions, createApp } from './http/app.ts'
 import { createRedirectApp } from './http/redirect.ts'
 import { type Listening, listen, peerServer } from './http/server.ts'
 import { createTrustlessApp } from './http/trustless.ts'
@@ -31,7 +31,7 @@ export interface Listeners {
  */
 export async function openListeners(
   { config, log, ipfs, registry, limits }: Rooms,
-  auth: AuthOptions | undefined,
+  checks: Pick<AppOptions, 'auth' | 'signatures'>,
   stopping: AbortSignal,
   stack: AsyncDisposableStack
 ): Promise<Listeners> {
@@ -52,7 +52,7 @@ export async function openListeners(
   }
   const app = createApp({
     registry,
-    auth,
+    ...checks,
     admission,
     log,
     hosts: config.hosts,

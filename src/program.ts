@@ -99,12 +99,13 @@ function operate<T>(
   return alone(async (call) => {
     const running = await connectControl(controlPath(config.data))
     if (running !== undefined) return work(running, call)
-    const [{ openRooms }, { openDoor }, { audited, openAuditLog }, { operationsOf }] = await Promise.all([
-      import('./rooms.ts'),
-      import('./door.ts'),
-      import('./access.ts'),
-      import('./operations.ts')
-    ])
+    const [{ openRooms }, { openDoor }, { audited, openAuditLog, openSignatures }, { operationsOf }] =
+      await Promise.all([
+        import('./rooms.ts'),
+        import('./door.ts'),
+        import('./access.ts'),
+        import('./operations.ts')
+      ])
     await using stack = new AsyncDisposableStack()
     const rooms = await openRooms(
       { ...config, swarmListen: [], seedListen: undefined, mdns: false, relays: [] },
@@ -113,7 +114,10 @@ function operate<T>(
     )
     const audit = openAuditLog(config, rooms.registry, log, stack)
     const operations = audited(operationsOf(rooms), audit)
-    if (door) await openDoor(rooms, operations, call.signal, stack, audit)
+    if (door) {
+      const signatures = await openSignatures(config, rooms.registry, log)
+      await openDoor(rooms, operations, call.signal, stack, { audit, signatures })
+    }
     return await work(operations, call)
   })
 }

@@ -21,6 +21,7 @@ export { CATALOGUE, formatScope, parseScopes, type ScopeAccess } from './scopes.
 export { openTokens, TOKEN_PREFIX, type TokenInfo, type Tokens } from './tokens.ts'
 export { ACTIONS, type Action, ANONYMOUS, type Grant, keyOf, nameOf, type Principal } from './types.ts'
 export { checkUserName, parseUsers, writeUser } from './users.ts'
+export { type Watched, watchFiles } from './watched-file.ts'
 
 /** Where users, tokens and keys are, and how long things hold. Times in milliseconds. */
 export interface AuthSettings {

@@ -26,34 +26,67 @@ export async function watchFile<T>(options: {
   lookEveryMs?: number
   log: Log
 }): Promise<Watched<T>> {
-  const { path, parse, maxBytes, log, lookEveryMs = LOOK_EVERY } = options
-  let seen = await versionOf(path)
-  let value = await read(seen)
-  let looked = performance.now()
-  let looking: Promise<void> | undefined
+  const { path, parse, maxBytes } = options
+  let first = true
 
-  async function read(version: string | undefined): Promise<T> {
-    if (version === undefined && 'missing' in options) return options.missing as T
+  async function read(): Promise<T> {
+    const isThere = (await versionOf(path)) !== undefined
+    if (!isThere && first && 'missing' in options) return options.missing as T
+    // A file that has gone is a mistake, or about to be replaced: it opens nothing.
+    if (!isThere && !first) throw new Error(`${path} has gone`)
     try {
       const bytes = await readFile(path)
       if (bytes.length > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`)
       return parse(bytes.toString())
     } catch (error) {
       throw new Error(`${path}: ${reason(error)}`, { cause: error })
+    } finally {
+      first = false
+    }
+  }
+  return watchFiles({ ...options, read: async () => ({ value: await read(), files: [path] }) })
+}
+
+/**
+ * The same for something that several files say together: `read` also tells which those are. Where they can't be read,
+ * or are wrong, it is tried again each time.
+ *
+ * @param options.path which of them stands for all in the log
+ * @throws what `read` throws, the first time
+ */
+export async function watchFiles<T>(options: {
+  path: string
+  read: () => Promise<{ value: T; files: readonly string[] }>
+  lookEveryMs?: number
+  log: Log
+}): Promise<Watched<T>> {
+  const { path, read, log, lookEveryMs = LOOK_EVERY } = options
+  let { value, files, seen } = await readAll([path])
+  let looked = performance.now()
+  let looking: Promise<void> | undefined
+  let wrong: string | undefined
+
+  /** Reads them as they are, and what they were before that: a change in between is then one that is seen. */
+  async function readAll(known: readonly string[]) {
+    for (;;) {
+      const before = await versionsOf(known)
+      const { value, files } = await read()
+      if (files.join('\n') === known.join('\n')) return { value, files, seen: before }
+      known = files
     }
   }
 
   async function look(): Promise<void> {
-    const version = await versionOf(path)
-    if (version === seen) return
-    seen = version
+    const versions = await versionsOf(files)
+    if (versions === seen && wrong === undefined) return
     try {
-      // A file that has gone is a mistake, or about to be replaced: it opens nothing.
-      if (version === undefined) throw new Error(`${path} has gone`)
-      value = await read(version)
+      ;({ value, files, seen } = await readAll(files))
+      wrong = undefined
       log.info({ path }, 'read again, since it has changed')
     } catch (error) {
-      log.error({ path, cause: reason(error) }, 'a file is wrong: what it said before goes on holding')
+      if (wrong === reason(error)) return
+      wrong = reason(error)
+      log.error({ path, cause: wrong }, 'a file is wrong: what it said before goes on holding')
     }
   }
 
@@ -69,6 +102,10 @@ export async function watchFile<T>(options: {
       return value
     }
   }
+}
+
+async function versionsOf(files: readonly string[]): Promise<string> {
+  return (await Promise.all(files.map(async (file) => `${file} ${await versionOf(file)}`))).join('\n')
 }
 
 /** What changes when a file does; `undefined` where there is none. */

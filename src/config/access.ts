@@ -83,6 +83,13 @@ export const ACCESS: readonly Setting[] = [
     'where it is written who pushed, deleted, published, logged in or was refused: one JSON object a line',
     plain
   ),
+  row(
+    'verifySignature',
+    'FILE',
+    '',
+    'which images must be signed, and by whom (cosign, notation), for pulling them or for giving them a tag, as YAML. Read again when it changes',
+    optional(plain)
+  ),
   row('hosts', 'DOMAIN,…', '', 'domains that clients use as the host name of this gateway', list(plain)),
   row(
     'tlsCert',

@@ -54,6 +54,8 @@ export interface Config {
   readonly authKeyRotation: number
   readonly authIssuerTimeout: number
   readonly auditLog: string
+  /** A signature policy; `undefined` where nothing need be signed. */
+  readonly verifySignature: string | undefined
   readonly hosts: readonly string[]
   readonly tlsCert: string
   readonly tlsKey: string

@@ -4,6 +4,7 @@ import type { Access, Audit } from '../auth/index.ts'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import type { Registry } from '../registry/index.ts'
+import type { Signatures } from '../signatures/index.ts'
 import type { Admission } from './admission.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
 import { type ChallengeOptions, createGuard } from './guard.ts'
@@ -34,6 +35,8 @@ export interface AppOptions {
   readonly terms?: PeerTerms
   /** Who may do what; anybody anything unless given. */
   readonly auth?: AuthOptions | undefined
+  /** What of it must be signed; nothing unless given. */
+  readonly signatures?: Signatures | undefined
   /** Aborted at shutdown: waits for others end then. */
   readonly stopping: AbortSignal
 }
@@ -50,12 +53,15 @@ export interface AuthOptions {
 
 /** All routes of the gateway's port: the registry's and the trustless gateway's. */
 export function registryRoutes(
-  options: Pick<AppOptions, 'registry' | 'hosts' | 'terms' | 'auth'>
+  options: Pick<AppOptions, 'registry' | 'hosts' | 'terms' | 'auth' | 'signatures'>
 ): readonly Route[] {
-  const { registry, auth } = options
+  const { registry, auth, signatures } = options
   const naming: Naming = { hosts: options.hosts, names: registry.names }
   return [
-    ...routeTable(createPullHandlers(registry, naming), createPushHandlers(registry, naming)),
+    ...routeTable(
+      createPullHandlers(registry, naming, signatures),
+      createPushHandlers(registry, naming, signatures)
+    ),
     ...trustlessRoutes(registry.content, options.terms),
     ...metricsRoutes(registry),
     ...(registry.ipns === undefined ? [] : nameRoutes(registry.ipns)),

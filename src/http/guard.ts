@@ -15,6 +15,7 @@ import {
 import { bareIp } from '../ipfs/addresses.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { parseDomain } from '../oci/reference.ts'
+import { UnsignedError } from '../signatures/index.ts'
 import { claimedBy, credentialsOf } from './credentials.ts'
 import { setPermit } from './permit.ts'
 import { cataloguePlace, type Naming, repositoryOf } from './request.ts'
@@ -138,8 +139,8 @@ export function createGuard(options: {
         const within = route.access === 'list' || limited(limit, scope)
         return within && (await by.decide(principal, action, { repository })).allowed
       },
-      async reads(name) {
-        return (await by.decide(principal, 'pull', { repository: rightsName(name) })).allowed
+      async hasRight(name, action) {
+        return (await by.decide(principal, action, { repository: rightsName(name) })).allowed
       },
       async readsAll(domain) {
         return (await by.decide(principal, 'pull', { domain })).allowed
@@ -177,7 +178,11 @@ export function createGuard(options: {
       const identity = access && (await enter(ctx, route, access))
       const who = identity === undefined ? (options.who ?? 'anonymous') : nameOf(identity.principal)
       if (identity?.fresh === true) audit?.write({ event: 'login', who, client: clientOf(ctx) })
-      await handle()
+      await handle().catch((error: unknown) => {
+        // who may come at all hears here alone that what they want is not for anybody
+        if (error instanceof UnsignedError) refusal(ctx, who, error.code, error.message)
+        throw error
+      })
       const event = eventOf(route)
       if (event !== undefined) audit?.write({ event, who, client: clientOf(ctx), ...detailsOf(ctx) })
     }

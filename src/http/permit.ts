@@ -7,8 +7,8 @@ export interface Permit {
   /** Whose uploads are its own; `undefined` where users aren't asked for. */
   readonly owner: string | undefined
   may(name: RepositoryName, action: Action): Promise<boolean>
-  /** Whether it has the right to pull something, whatever its token was made for. */
-  reads(name: RepositoryName): Promise<boolean>
+  /** Whether it has the right to do something, whatever its token was made for. */
+  hasRight(name: RepositoryName, action: Action): Promise<boolean>
   /** Whether it has the right to pull all of a domain, whatever its token was made for. */
   readsAll(domain: string): Promise<boolean>
   /** Whether it may do something everywhere. */

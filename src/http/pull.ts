@@ -3,6 +3,7 @@ import { isAbort, RegistryError } from '../oci/errors.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
 import { parseRepository } from '../oci/reference.ts'
 import type { Listed, Page, PullTarget, Registry } from '../registry/index.ts'
+import type { Signatures } from '../signatures/index.ts'
 import { permitOf } from './permit.ts'
 import { parseRange } from './range.ts'
 import {
@@ -27,7 +28,12 @@ export interface PullHandlers {
   referrers(exchange: Exchange): Promise<void>
 }
 
-export function createPullHandlers(registry: Registry, naming: Naming): PullHandlers {
+/** @param signatures asked about what goes out; nothing need be signed unless given */
+export function createPullHandlers(
+  registry: Registry,
+  naming: Naming,
+  signatures?: Signatures
+): PullHandlers {
   const { pull, lists } = registry
 
   /** What a client asks for. Where its name leads to another registry, too, it is looked for there if it may read that. */
@@ -35,7 +41,8 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
     const name = repositoryOf(ctx, naming)
     const elsewhere = naming.names?.elsewhere(name)
     const permit = permitOf(ctx)
-    const whole = elsewhere === undefined || permit === undefined || (await permit.reads(elsewhere))
+    const whole =
+      elsewhere === undefined || permit === undefined || (await permit.hasRight(elsewhere, 'pull'))
     return whole ? name : { ...name, hereOnly: true }
   }
 
@@ -71,6 +78,8 @@ export function createPullHandlers(registry: Registry, naming: Naming): PullHand
       const name = await targetOf(ctx)
       const reference = referenceOf(ctx, 404)
       const manifest = await answerHead(exchange, () => pull.manifest(name, reference, signal))
+      const maySign = async () => (await permitOf(ctx)?.hasRight(name, 'push')) === true
+      await signatures?.atPull(name, reference, manifest, maySign, signal)
       ctx.set('Docker-Content-Digest', manifest.digest)
       ctx.set('ETag', `"${manifest.digest}"`)
       if (manifest.stale !== undefined) ctx.set('Warning', staleWarning(manifest.stale))

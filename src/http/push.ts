@@ -10,6 +10,7 @@ import {
   type UploadTarget,
   uploadHeaders
 } from '../registry/index.ts'
+import type { Signatures } from '../signatures/index.ts'
 import { bodyOf } from './early.ts'
 import { permitOf } from './permit.ts'
 import {
@@ -37,7 +38,12 @@ export interface PushHandlers {
   deleteBlob(exchange: Exchange): Promise<void>
 }
 
-export function createPushHandlers(registry: Registry, naming: Naming): PushHandlers {
+/** @param signatures asked about what gets a tag; nothing need be signed unless given */
+export function createPushHandlers(
+  registry: Registry,
+  naming: Naming,
+  signatures?: Signatures
+): PushHandlers {
   const { push, uploads } = registry
 
   const uploadId = (ctx: Context) => String(ctx['params']?.id ?? '')
@@ -114,16 +120,14 @@ export function createPushHandlers(registry: Registry, naming: Naming): PushHand
       const name = repositoryOf(ctx, naming)
       const reference = referenceOf(ctx, 400)
       const bytes = await readBody(ctx, MAX_MANIFEST)
-      const pushed = await push.manifest(
-        name,
-        {
-          bytes,
-          contentType: ctx.get('Content-Type') || undefined,
-          digest: reference.kind === 'digest' ? reference.digest : undefined,
-          tags: reference.kind === 'tag' ? [reference.tag] : extraTags(ctx)
-        },
-        signal
-      )
+      const what = {
+        bytes,
+        contentType: ctx.get('Content-Type') || undefined,
+        digest: reference.kind === 'digest' ? reference.digest : undefined,
+        tags: reference.kind === 'tag' ? [reference.tag] : extraTags(ctx)
+      }
+      await signatures?.atPush(name, what, signal)
+      const pushed = await push.manifest(name, what, signal)
       ctx.status = 201
       ctx.set('Location', `/v2/${name.asked}/manifests/${pushed.digest}`)
       ctx.set('Docker-Content-Digest', pushed.digest)

@@ -32,7 +32,7 @@ export type {
 } from './publishing-types.ts'
 export type { BlobContent, ManifestContent, Pull } from './pull.ts'
 export type { PullTarget } from './pull-elsewhere.ts'
-export type { Push, Pushed } from './push.ts'
+export type { ManifestPush, Push, Pushed } from './push.ts'
 export type { Referrer } from './referrers.ts'
 export { createRegistry } from './registry.ts'
 export type { Removed, RemoveRequest } from './remove-images.ts'

@@ -17,6 +17,7 @@ import {
   type Registry,
   type RegistrySettings
 } from '../../src/registry/index.ts'
+import type { Signatures } from '../../src/signatures/index.ts'
 import { openStore, type Store } from '../../src/store/index.ts'
 import type { Identity } from '../../src/tls/index.ts'
 import type { Upstreams } from '../../src/upstream/index.ts'
@@ -60,6 +61,8 @@ export interface RegistryServerOptions {
   fetchMs?: number
   /** Who may do what, made for the server's folder; anybody anything unless given. */
   auth?: (folder: string, stack: AsyncDisposableStack) => Promise<AuthOptions>
+  /** What must be signed; nothing unless given. */
+  signatures?: (registry: Registry) => Promise<Signatures>
   /** Speaks HTTPS with it. */
   identity?: Identity
   /** What is told to the operator; nobody hears it unless given. */
@@ -229,6 +232,7 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
   const app = createApp({
     registry,
     auth,
+    signatures: await options.signatures?.(registry),
     ...(admission && { admission }),
     terms: { up: createLimiter(undefined), ...(options.fetchMs && { fetchMs: options.fetchMs }) },
     log,

@@ -1,0 +1,2 @@
+export { createSignatures, type Signatures, UnsignedError } from './policing.ts'
+export { watchPolicy } from './policy.ts'
