@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Digest } from '../oci/digest.ts'
 import { UpstreamError } from './failure.ts'
 import type { Mirror } from './mirror.ts'
@@ -62,7 +63,9 @@ export interface Uploads {
 }
 
 /** How long an upload that is given up is waited for, in milliseconds. */
-const CANCEL_MS = 2000
+const CANCEL_MS = 5000
+/** How long after a vain attempt the next one is, in milliseconds. */
+const CANCEL_PAUSE = 50
 
 /** Makes it over a registry's one server. */
 export function createUploads(mirror: Mirror, ask: Ask): Uploads {
@@ -151,10 +154,19 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
     async cancel({ repository, from, url }) {
       const signal = AbortSignal.timeout(CANCEL_MS)
       const asked = { method: 'DELETE', repository, from, path: url, signal } as const
-      await mirror.ask(asked).then(
-        ({ body }) => body.resume(),
-        () => undefined
-      )
+      // where it is still read, as it may not be known yet that it broke off, it can't be given up
+      const isBusy = () =>
+        mirror.ask(asked).then(
+          ({ body }) => {
+            body.resume()
+            return false
+          },
+          (error: unknown) => error instanceof UpstreamError && error.status === 409
+        )
+      while (await isBusy()) {
+        await sleep(CANCEL_PAUSE, undefined, { signal }).catch(() => undefined)
+        if (signal.aborted) return
+      }
     },
 
     putManifest: (repository, reference, { bytes, mediaType, digest }, signal) =>

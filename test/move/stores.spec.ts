@@ -1,6 +1,7 @@
 /** What every store of images promises, each over the same: a gateway, a layout, and a CAR to read from. */
 import assert from 'node:assert/strict'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CID } from 'multiformats/cid'
 import { oneRepository, wholeRoot, writeCarFile } from '../../src/move/car-export.ts'
@@ -165,6 +166,29 @@ describe('stores of images', () => {
       })
     })
   }
+
+  it('a gateway keeps nothing of what was interrupted on its way', async () => {
+    const incoming = () => readdir(join(server.folder, 'incoming'))
+    const before = await incoming()
+    const stop = new AbortController()
+    const hanging = async function* (from: number) {
+      yield Buffer.alloc(1_500_000, from)
+      await once(stop.signal, 'abort')
+    }
+    const store = gateway('interrupted')
+    const pushed = Array.from({ length: 4 }, (_, i) => store.writeStream(hanging(i), stop.signal))
+    const arriving = async () => {
+      const files = await incoming()
+      const sizes = await Promise.all(
+        files.map(async (one) => (await stat(join(server.folder, 'incoming', one))).size)
+      )
+      return sizes.filter((size) => size > 0).length
+    }
+    while ((await arriving()) < pushed.length) await new Promise((resolve) => setTimeout(resolve, 20))
+    stop.abort(new Error('interrupted'))
+    for (const each of await Promise.allSettled(pushed)) assert.equal(each.status, 'rejected')
+    assert.deepEqual(await incoming(), before)
+  })
 
   it('a layout keeps two images that come at once', async () => {
     const store = createLayoutStore(join(temp.path, 'twice'))
