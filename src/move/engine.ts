@@ -38,11 +38,13 @@ export interface Engine {
   stacks(signal: AbortSignal): Promise<readonly (readonly string[])[]>
   /** Whether it can pull from a registry that listens on this machine only, and has images by their ids then. */
   pullsNearby(signal: AbortSignal): Promise<boolean>
+  /** Whether it unpacks layers that are compressed with zstd: Docker does from version 23 on. */
+  unpacksZstd(signal: AbortSignal): Promise<boolean>
   /** Has it pull an image by itself: it has it by its digest then. @throws as {@link pullByEngine} */
   pull(image: OwnPull, report: Reporter, signal: AbortSignal): Promise<void>
   /** Takes a name away, and the image with its last one; what can't be taken away stays. */
   forget(name: string, signal: AbortSignal): Promise<void>
-  /** Gives an image, already here by its id, another name. */
+  /** Gives an image, already here by its id, another name; `latest` is its tag if it has none. */
   tag(id: string, name: string, signal: AbortSignal): Promise<void>
   /** The tar of `docker save`. */
   save(names: readonly string[], signal: AbortSignal): AsyncIterable<Uint8Array>
@@ -62,6 +64,9 @@ const LOOKS = 8
 
 /** The longest answer that is read as a whole, in bytes. */
 const MAX_ANSWER = 16 * 1024 * 1024
+
+/** The minor version of the API that came with zstd: 1.42, Docker 23. */
+const ZSTD_API = 42
 
 /** Makes it over a connection to its socket. */
 export function createEngine(server: Server, kind: Engine['kind']): Engine {
@@ -137,6 +142,12 @@ export function createEngine(server: Server, kind: Engine['kind']): Engine {
       return status === 200
     },
     pullsNearby: async (signal) => server.socketPath !== undefined && (await isClassic(signal)),
+    async unpacksZstd(signal) {
+      if (kind !== 'docker') return true
+      const { value } = await json<{ ApiVersion?: string }>('/version', signal)
+      const [major = 0, minor = 0] = (value.ApiVersion ?? '').split('.').map(Number)
+      return major > 1 || minor >= ZSTD_API
+    },
     pull: (image, report, signal) => pullByEngine(server, image, report, signal),
     async forget(image, signal) {
       const path = `${pathOf(image).replace(/\/json$/, '')}?noprune=true`
@@ -159,8 +170,8 @@ export function createEngine(server: Server, kind: Engine['kind']): Engine {
       return found
     },
     async tag(id, image, signal) {
-      const colon = image.lastIndexOf(':')
-      const query = new URLSearchParams({ repo: image.slice(0, colon), tag: image.slice(colon + 1) })
+      const [, repo = image, tagged = 'latest'] = /^(.*?)(?::([^/:]+))?$/.exec(image) ?? []
+      const query = new URLSearchParams({ repo, tag: tagged })
       const reply = await send({ method: 'POST', path: `/images/${id}/tag?${query.toString()}`, signal })
       if (reply.status !== 201 && reply.status !== 200) throw await refused(reply)
       reply.body.resume()

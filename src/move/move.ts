@@ -238,6 +238,8 @@ async function intoTar(places: readonly Place[], target: Exclude<Target, StoresT
   return { delivered, moved }
 }
 
+const IS_ID = /@|^(?:sha256:)?[0-9a-f]{12,64}$/
+
 /** From an engine or archive into another one: the same tar, as it comes, checked while it passes. */
 async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, manner: Manner) {
   const { stores, platform, report, signal } = manner
@@ -249,7 +251,8 @@ async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, mann
     target.kind === 'archive' ? `archive:${target.path}` : `${target.engine.kind}:${name}`
   if (there !== undefined && target.kind === 'engine' && (await target.engine.has(there.id, signal))) {
     const name = target.name ?? place.image ?? ''
-    if (name !== there.id) await target.engine.tag(there.id, name, signal)
+    // an id is no name
+    if (!IS_ID.test(name)) await target.engine.tag(there.id, name, signal)
     return { delivered: [{ image: place.image ?? '', to: to(name), digest: there.id }], moved }
   }
   let images: readonly ThroughImage[] = []

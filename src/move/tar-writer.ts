@@ -24,13 +24,14 @@ export async function* writtenTar(fill: (writer: TarWriter) => Promise<void>): A
       const entry = tar.entry(header, (error) => (error ? reject(error) : resolve()))
       // it is told by the promise
       entry.on('error', () => undefined)
+      let wake = () => {}
+      for (const event of ['drain', 'close'] as const) entry.on(event, () => wake())
       void (async () => {
         try {
           for await (const chunk of content) {
             if (!entry.write(chunk))
               await new Promise<void>((drained) => {
-                entry.once('drain', () => drained())
-                entry.once('close', () => drained())
+                wake = drained
               })
             if (entry.destroyed) throw new Error('nobody reads the tar any more')
           }

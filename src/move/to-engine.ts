@@ -39,6 +39,13 @@ export async function pullIntoEngine(given: EnginePull): Promise<{ delivered: De
 
   if (lacking.length > 0) {
     const without = layersThere(lacking, await engine.stacks(signal))
+    const packed = lacking.find(({ layers }) =>
+      layers.some(({ blob }) => blob.mediaType.endsWith('zstd') && !without.has(blob.digest))
+    )
+    if (packed !== undefined && !(await engine.unpacksZstd(signal)))
+      throw new MoveError(
+        `${engine.name} is older than Docker 23 and unpacks no zstd, as ${packed.name ?? packed.digest} has it: upgrade it, pull with --into podman, or push the image with gzip`
+      )
     if (without.size > 0 || !(await pulledByItself(lacking))) await load(only(plan, lacking), without)
   }
   const whole = new Set(plan.images.filter(({ id }) => there.has(id)).flatMap(({ layers }) => layers))

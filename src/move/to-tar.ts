@@ -32,7 +32,10 @@ export interface Runnable {
   /** The digest of its config: an engine's name for it. */
   readonly id: Digest
   readonly config: Buffer
-  readonly layers: readonly { readonly blob: BlobId; readonly diffId: Digest }[]
+  readonly layers: readonly {
+    readonly blob: BlobId & { readonly mediaType: string }
+    readonly diffId: Digest
+  }[]
   /** Its manifest's digest. */
   readonly digest: Digest
 }

@@ -214,6 +214,14 @@ describe('moving images', function () {
     await forgetImages(engine)
     await seaway(['copy', `podman:${name}`, 'docker:', ...at])
     assert.equal(await idOf(name), ids.get(name))
+    // under another name, by way of an archive
+    const file = `archive:${join(bed.folder('p'), 'app.tar')}`
+    await seaway(['copy', `docker:${name}`, `${file}:renamed:2`])
+    await forgetImages(engine)
+    const renamed = await seaway(['copy', file, 'docker:'])
+    assert.deepEqual(renamed.images, [{ image: 'renamed:2', to: 'docker:renamed:2', digest: ids.get(name) }])
+    assert.equal(await idOf('renamed:2'), ids.get(name))
+    await engine.docker(['tag', 'renamed:2', name])
     const list = await seaway([
       'push',
       `docker:${name}`,
@@ -225,6 +233,12 @@ describe('moving images', function () {
     assert.match(list.images[0]?.digest ?? '', /^sha256:/)
     await forgetImages(engine)
     await podman.client.run(['rmi', '--all', '--force'])
+    const { stdout: api } = await engine.docker(['version', '--format', '{{.Server.APIVersion}}'])
+    const into = ['pull', 'example.org/zstd:1', '--docker-host', engine.host]
+    const docker = await gateway.seaway(into, { allowFailure: true })
+    // Docker unpacks it from version 23 on
+    if (Number(api.trim().split('.')[1]) >= 42) assert.equal(docker.status, 0)
+    else assert.match(docker.stderr, /^seaway: [^\n]*older than Docker 23[^\n]*push the image with gzip\n$/)
     await seaway(['pull', 'example.org/zstd:1', '--into', 'podman', ...at])
     assert.equal(await idIn('example.org/zstd:1'), ids.get(name))
   })
