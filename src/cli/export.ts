@@ -115,7 +115,7 @@ function whatIs(name: string): Named {
   const [first = ''] = name.split('/')
   const isDomain = !name.includes('/') && (looksLikeDomain(first) || /^local(?:@|$)/.test(first))
   if (isDomain) return { domain: name }
-  const { place, repository } = parseRepository(name)
+  const { place, repository } = usage(() => parseRepository(name))
   if (place.kind !== 'domain')
     throw new ConfigError(`'${name}' is a repository of a root: export the root itself, by its CID`)
   return { domain: place.domain, repository }

@@ -1,8 +1,7 @@
 import { ConfigError } from '../config.ts'
 import { type FilePlace, nameInGateway, type Place, parseImage, parsePlace } from '../move/index.ts'
-import { parseDomain } from '../oci/reference.ts'
 import type { Command } from './command.ts'
-import { inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
+import { domainOf, inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
 
 /** `seaway import FILE…`; the word itself is taken in TypeScript. */
 export const importCommand: Command = {
@@ -22,8 +21,10 @@ export const importCommand: Command = {
     ...MOVE_OPTIONS.filter(({ flags }) => flags.startsWith('--gateway'))
   ],
   async run(context, files, options) {
-    const domain = options['to'] === undefined ? undefined : parseDomain(String(options['to']))
+    const domain = domainOf(options['to'])
     const name = options['name'] === undefined ? undefined : usage(() => parseImage(String(options['name'])))
+    if (name !== undefined && domain !== undefined)
+      throw new ConfigError('--name says the domain, too: --to goes without it')
     if (name !== undefined && files.length > 1) throw new ConfigError('--name is for one file')
     const places: Place[] = files.map((file) => {
       const place = usage(() => parsePlace(/^(?:car|oci):/.test(file) ? file : `car:${file}`))

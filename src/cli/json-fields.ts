@@ -9,6 +9,21 @@ export interface JsonShape {
 }
 
 const TRAFFIC = '{fromClients, toClients, fromPeers, toPeers} in bytes'
+const KEY: readonly JsonField[] = [
+  ['domain', 'text', ''],
+  ['name', 'IPNS name', ''],
+  ['retired', 'yes or no', '']
+]
+
+const TOKEN: readonly JsonField[] = [
+  ['id', 'text', ''],
+  ['name', 'text', 'what it is for'],
+  ['repositories', 'list of text', 'globs'],
+  ['can', 'list of text', '`pull`, `push`, `delete`, `publish`, `admin`'],
+  ['created', 'number', 'milliseconds since 1970'],
+  ['expires?', 'number', 'likewise; missing where it holds until it is revoked']
+]
+
 const TAGS = 'list of {repository, tag, base?, ours?, theirs?}'
 
 const SUMMARY: readonly JsonField[] = [
@@ -112,7 +127,7 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
       [
         'images',
         'list',
-        '{image, to, digest}: what was moved, where it is now, and the digest of its manifest there'
+        '{image, to, digest}: what was moved, where it is now, and the digest of its manifest; of its config, an image id, from an engine or archive into another one'
       ],
       [
         'moved',
@@ -224,12 +239,25 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
       ['partial', 'yes or no', 'whether directories of the tree are not here']
     ]
   },
-  'key list': {
-    list: true,
+  'pin rm': {
+    fields: [
+      ['root', 'CID', 'that is not pinned any more'],
+      ['name', 'text', 'what it was called'],
+      ['at', 'time', 'since when it was pinned']
+    ]
+  },
+  'key list': { list: true, fields: KEY },
+  'key create, key import': { fields: KEY },
+  'key export': {
     fields: [
       ['domain', 'text', ''],
-      ['name', 'IPNS name', ''],
-      ['retired', 'yes or no', '']
+      ['file', 'text', 'where the key is']
+    ]
+  },
+  'key rotate': {
+    fields: [
+      ['old', 'object', '{domain, name, retired}'],
+      ['now', 'object', 'the same of the new one']
     ]
   },
   sync: {
@@ -276,6 +304,41 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
       ['waiting', 'number', ''],
       ['last?', 'object', '{at, told, failed}; times in milliseconds since 1970'],
       ['next?', 'number', 'time']
+    ]
+  },
+  'token list': { list: true, fields: TOKEN },
+  'token create': { fields: [...TOKEN, ['secret', 'text', 'what is shown at a login; it is told once']] },
+  'token revoke': { fields: TOKEN },
+  'login-user': {
+    fields: [
+      ['name', 'text', ''],
+      ['file', 'text', 'where users are'],
+      ['known?', 'yes or no', 'whether there was such a user before'],
+      ['removed?', 'yes or no', 'with `--remove`']
+    ]
+  },
+  whoami: {
+    fields: [
+      ['name', 'text', 'whom the credentials stand for'],
+      ['kind', 'text', '`user`, `token`, `external` or `anonymous`'],
+      ['rights', 'list', '{repositories, can}: globs, and what may be done there']
+    ]
+  },
+  'access check': {
+    fields: [
+      ['allowed', 'yes or no', ''],
+      ['why', 'text', 'which rule says so']
+    ]
+  },
+  setup: {
+    fields: [
+      ['client', 'text', ''],
+      ['path', 'text', 'of the file'],
+      ['content', 'text', 'of the file'],
+      ['written', 'yes or no', ''],
+      ['backup?', 'text', 'where what was there before is'],
+      ['afterwards', 'list of text', 'what is to be done then'],
+      ['tried?', 'object', '{image, digest?, failure?}']
     ]
   },
   doctor: {

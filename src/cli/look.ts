@@ -77,14 +77,14 @@ async function registries(opened: Map<string, RegistrySource>, config: Config) {
     import('../registry/look.ts'),
     import('../registry/source-registry.ts')
   ])
-  const { pullTimeout: deadlineMs, proxies } = config
+  const { pullTimeout: deadlineMs, proxies, trustedCa: ca } = config
   const auth = loginFile(config)
   return createLooking(async (source) => {
     if (source.kind !== 'registry') throw new TypeError('it is no registry')
     const key = `${source.url}/${source.path}`
     const known =
       opened.get(key) ??
-      openRegistrySource(source, { auth, timeoutMs: Math.min(deadlineMs, ANSWER_MS), proxies })
+      openRegistrySource(source, { auth, timeoutMs: Math.min(deadlineMs, ANSWER_MS), proxies, ca })
     opened.set(key, known)
     return known
   }, deadlineMs)

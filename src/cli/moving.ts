@@ -13,7 +13,7 @@ import {
   type Target
 } from '../move/index.ts'
 import { RegistryError } from '../oci/errors.ts'
-import { DEFAULT_DOMAIN, parseRepository } from '../oci/reference.ts'
+import { DEFAULT_DOMAIN, parseDomain, parseRepository } from '../oci/reference.ts'
 import type { Server } from '../upstream/direct.ts'
 import { parseRegistry } from '../upstream/registry-name.ts'
 import { createBars, movedText } from './bars.ts'
@@ -149,6 +149,10 @@ function gatewayAt(text: string): Address {
     throw new ConfigError(`--gateway is '${text}', which is no URL like http://127.0.0.1:5000`)
   return { url: named.url }
 }
+
+/** The domain that `--to` names. @throws {ConfigError} */
+export const domainOf = (text: Options[string]): string | undefined =>
+  text === undefined ? undefined : usage(() => parseDomain(String(text)))
 
 /** Where an image of the gateway goes. */
 export function inGateway(

@@ -1,8 +1,7 @@
 import { ConfigError } from '../config.ts'
 import { nameInGateway, type Place, parseImage, parsePlace } from '../move/index.ts'
-import { parseDomain } from '../oci/reference.ts'
 import type { Command } from './command.ts'
-import { inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
+import { domainOf, inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
 
 /** Where layers of an archive wait until its list of images has come. */
 const WAITING = 'incoming'
@@ -37,8 +36,10 @@ export const push: Command = {
     const from = String(options['from'] ?? 'docker')
     if (from !== 'docker' && from !== 'podman')
       throw new ConfigError(`--from is '${from}', but must be docker or podman`)
-    const domain = options['to'] === undefined ? undefined : parseDomain(String(options['to']))
+    const domain = domainOf(options['to'])
     const name = options['name'] === undefined ? undefined : usage(() => parseImage(String(options['name'])))
+    if (name !== undefined && domain !== undefined)
+      throw new ConfigError('--name says the domain, too: --to goes without it')
     if (name !== undefined && images.length > 1)
       throw new ConfigError('--name is for one image; push the others by themselves')
     const places: Place[] = images.map((image) => usage(() => parsePlace(image, from)))

@@ -12,6 +12,7 @@ import { formatJson } from './terminal.ts'
 export const setup: Command = {
   name: 'setup',
   arguments: '<client>',
+  words: Object.keys(CLIENTS),
   summary: `prints what makes a client pull through this gateway: ${Object.keys(CLIENTS).join(', ')}`,
   examples: [
     ['seaway setup podman', 'the file, and what else is to be done'],

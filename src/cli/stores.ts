@@ -1,4 +1,4 @@
-import type { Config } from '../config.ts'
+import { type Config, ConfigError } from '../config.ts'
 import type { CarStore } from '../move/car-store.ts'
 import {
   createEngine,
@@ -6,7 +6,6 @@ import {
   createRegistryStore,
   type Engine,
   type ImageStore,
-  MoveError,
   type Place,
   type Reporter,
   type Stores
@@ -45,7 +44,11 @@ export async function openStores(
   report: Reporter
 ): Promise<OpenStores> {
   const { openDirect, openServer } = await connections()
-  const options = { timeoutMs: patience(config.pullTimeout), proxies: config.proxies }
+  const options = {
+    timeoutMs: patience(config.pullTimeout),
+    proxies: config.proxies,
+    ca: config.trustedCa
+  }
   const auth = loginFile(config)
   const open = new Map<string, DirectRegistry>()
   const engines = new Map<string, Server>()
@@ -110,14 +113,14 @@ function engineAt({ dockerHost, podmanHost }: Config, kind: Engine['kind']): Add
   }
   const url = host.replace(/^tcp:/, 'http:')
   if (!/^https?:/.test(url) || !URL.canParse(url))
-    throw new MoveError(`${name} is at '${host}', but only unix:///PATH and tcp://HOST:PORT can be reached`)
+    throw new ConfigError(`${name} is at '${host}', but only unix:///PATH and tcp://HOST:PORT can be reached`)
   return { url, name: `${name} at ${host}` }
 }
 
 /** Opens an engine alone. */
 export async function openEngine(config: Config, kind: Engine['kind']): Promise<Engine> {
   const { openServer } = await connections()
-  const { pullTimeout, proxies } = config
-  const options = { timeoutMs: patience(pullTimeout), proxies }
+  const { pullTimeout, proxies, trustedCa: ca } = config
+  const options = { timeoutMs: patience(pullTimeout), proxies, ca }
   return createEngine(openServer({ ...options, ...engineAt(config, kind) }), kind)
 }

@@ -31,8 +31,7 @@ export const whoami: Command = {
   json: true,
   options: [
     { flags: '--user <name>', about: 'this user, whose password is typed or comes on stdin' },
-    { flags: '--token', about: 'a token, which is typed or comes on stdin' },
-    { flags: '--ca <file>', about: "certificates (PEM) of an authority of one's own, for a gateway over TLS" }
+    { flags: '--token', about: 'a token, which is typed or comes on stdin' }
   ],
   async run({ config, print, screen }, [given], options) {
     const url = urlOf(given, config)
@@ -66,8 +65,7 @@ const MAX_ANSWER = 1024 * 1024
 
 async function ask(url: URL, config: Config, options: Options): Promise<Answer> {
   const { openServer, loginHeader } = await connections()
-  const { dialTimeout: timeoutMs, proxies, pullTimeout } = config
-  const ca = typeof options['ca'] === 'string' ? options['ca'] : undefined
+  const { dialTimeout: timeoutMs, proxies, pullTimeout, trustedCa: ca } = config
   const typed = await typedHeader(options)
   const server = openServer({ url: url.href, timeoutMs, proxies, ca })
   const { wire } = server
@@ -82,11 +80,13 @@ async function ask(url: URL, config: Config, options: Options): Promise<Answer> 
     if (reply.status === 404) throw fail('nobody is asked who they are there')
     const body = JSON.parse(text) as Answer & { errors?: { message: string }[] }
     if (reply.status === 200) return body
-    throw fail(body.errors?.[0]?.message ?? `status ${reply.status}`)
+    const why = body.errors?.[0]?.message ?? `status ${reply.status}`
+    throw fail(reply.status === 401 ? `${why}; docker login ${url.host} lets you in, if you may` : why)
   } catch (error) {
     if (error instanceof RegistryError) throw error
     if (error instanceof SyntaxError) throw fail('no answer of a Seaway', error)
-    throw fail(`no answer: ${said(error)}`, error)
+    // it says which server it is about
+    throw new RegistryError('UNAVAILABLE', reason(error), { cause: error })
   } finally {
     wire.close()
   }
@@ -110,6 +110,3 @@ async function kept<T>(look: () => Promise<T>, fail: (message: string, cause: un
     throw error
   }
 }
-
-/** Settings of upstreams name authorities by `ca=`; here it is an option. */
-const said = (error: unknown): string => reason(error).replace(/\bca=/, '--ca')

@@ -99,6 +99,7 @@ export interface Config {
   readonly dockerHost: string
   readonly podmanHost: string
   readonly dockerConfig: string
+  readonly trustedCa: string | undefined
   readonly logLevel: LogLevel
   /** As all programs are told: by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. */
   readonly proxies: Proxies

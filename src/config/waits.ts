@@ -2,7 +2,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { LOG_LEVELS } from '../log.ts'
 import { row, type Setting } from './table.ts'
-import { duration, oneOf, plain } from './values.ts'
+import { duration, oneOf, optional, plain } from './values.ts'
 
 /** Deadlines, engines and the log. */
 export const WAITS: readonly Setting[] = [
@@ -47,6 +47,13 @@ export const WAITS: readonly Setting[] = [
     'where config.json with the logins of other registries is, for push, pull and copy; DOCKER_CONFIG is heeded too, else ~/.docker',
     (text) => (text === '' ? join(homedir(), '.docker') : text),
     'DOCKER_CONFIG'
+  ),
+  row(
+    'trustedCa',
+    'FILE',
+    '',
+    'certificates of further authorities in PEM form, for commands that reach a gateway or registry by its URL; those in /etc/docker/certs.d/HOST are trusted, too',
+    optional(plain)
   ),
   row(
     'logLevel',

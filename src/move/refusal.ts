@@ -11,10 +11,20 @@ export function asMoveError(error: unknown, name: string, host: string): unknown
   if (!(error instanceof UpstreamError)) return error
   const { fault, status, said } = error
   const words = said ?? WORDS[status ?? 0]
-  const message = words === undefined ? error.message : `${name}: ${words}`
-  if (fault === 'denied')
-    return new Refused(`${message}; docker login ${host} lets you in, if you may`, { cause: error })
-  if (fault === 'unknown') return new Refused(message, { unknown: true, cause: error })
+  const message = words === undefined ? error.message : words.startsWith(name) ? words : `${name}: ${words}`
+  if (fault === 'denied') {
+    const login =
+      status === 403
+        ? `docker login ${host} as somebody who may`
+        : `docker login ${host} lets you in, if you may`
+    return new Refused(`${message}; ${login}`, { cause: error })
+  }
+  if (fault === 'unknown') {
+    // other registries say no more than that
+    const bare = said !== undefined && /^[\w ]*\b(?:unknown|not known|not found)[\w ]*$/i.test(said)
+    const more = bare ? '; seaway tags lists what there is' : ''
+    return new Refused(`${message}${more}`, { unknown: true, cause: error })
+  }
   const final = status !== undefined && status !== 408 && status !== 429 && (status < 500 || status === 507)
   return final ? new Refused(message, { cause: error }) : new MoveError(message, { cause: error })
 }

@@ -24,11 +24,12 @@ export interface RegistrySource extends ImageSource {
  * Another registry, or a gateway, over the OCI API.
  *
  * @param options.auth a docker `config.json` with what it is logged in with
+ * @param options.ca a file with certificates of further authorities, PEM
  * @param options.timeoutMs for an answer to begin, and for its silence, in milliseconds
  */
 export function openRegistrySource(
   name: SourceName & { kind: 'registry' },
-  options: { auth: string | undefined; timeoutMs: number; proxies: Proxies }
+  options: { auth: string | undefined; timeoutMs: number; proxies: Proxies; ca?: string | undefined }
 ): RegistrySource {
   const registry = openDirect({ url: name.url, ...options })
   const { host } = new URL(name.url)

@@ -2,8 +2,9 @@ import type { Proxies } from '../config/upstreams.ts'
 import { createPolicy } from '../ipfs/policy.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
+import { authoritiesOf } from './authorities.ts'
 import { createCredentials } from './credentials.ts'
-import { createDispatchers, createSocketDispatchers, readAuthorities } from './dispatch.ts'
+import { createDispatchers, createSocketDispatchers } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
 import { nextQuery } from './link.ts'
 import { createMirror } from './mirror.ts'
@@ -38,11 +39,11 @@ export interface ServerOptions {
   readonly socketPath?: string
   /** How messages call it; by its host unless given. */
   readonly name?: string
-  /** A file with certificates of further authorities, PEM. */
-  readonly ca?: string | undefined
   /** For an answer to begin, and for its silence, in milliseconds. */
   readonly timeoutMs: number
   readonly proxies: Proxies
+  /** A file with certificates of further authorities, PEM. */
+  readonly ca?: string | undefined
 }
 
 /** A registry that somebody names by its URL, to look at it, or to move images. */
@@ -69,22 +70,22 @@ export function pageQuery(after: string, limit: number): string {
   return new URLSearchParams({ n: String(limit), ...(after !== '' && { last: after }) }).toString()
 }
 
-/** Opens a server: an engine, a gateway, a registry. @throws {RegistryError} for authorities that can't be read */
+/** Opens a server: an engine, a gateway, a registry. @throws {RegistryError} REQUEST_INVALID for authorities that can't be used */
 export function openServer(options: ServerOptions): Server {
   const url = new URL(options.url)
   // whoever types a URL may be told to go anywhere by it: the requests are theirs
   const policy = createPolicy('any')
   const { timeoutMs, proxies, socketPath, name } = options
-  const ca = options.ca === undefined ? undefined : readAuthorities(options.ca)
   const dispatchers =
     socketPath === undefined
-      ? createDispatchers({ ca, timeoutMs, policy, proxies })
+      ? createDispatchers({ ca: authoritiesOf(url, options.ca), timeoutMs, policy, proxies })
       : createSocketDispatchers(socketPath, timeoutMs)
   const wire = createWire({
     dispatchers,
     timeoutMs,
     trusted: [url],
     policy,
+    trusting: `name the certificate in SEAWAY_TRUSTED_CA, or put it into /etc/docker/certs.d/${url.host}/ca.crt`,
     ...(name !== undefined && { name })
   })
   return { url, name: name ?? url.host, wire, ...(socketPath !== undefined && { socketPath }) }

@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { getCACertificates } from 'node:tls'
 import { Agent, type Dispatcher, EnvHttpProxyAgent } from 'undici'
 import type { Proxies } from '../config/upstreams.ts'
 import { inRanges, plainIp } from '../ipfs/addresses.ts'
 import type { DialPolicy } from '../ipfs/policy.ts'
-import { RegistryError, reason } from '../oci/errors.ts'
 
 /** The connections of one upstream: straight ones, and those through a proxy. */
 export interface Dispatchers {
@@ -76,25 +74,6 @@ export function createDispatchers(options: {
       for (const all of [own, others])
         for (const each of Object.values(all)) void each.destroy().catch(() => undefined)
     }
-  }
-}
-
-/**
- * Certificates of authorities, PEM.
- *
- * @throws {RegistryError} REQUEST_INVALID for a file that can't be read, or holds none
- */
-export function readAuthorities(file: string): string {
-  try {
-    const text = readFileSync(file, 'utf8')
-    if (!text.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate in PEM')
-    return text
-  } catch (error) {
-    throw new RegistryError(
-      'REQUEST_INVALID',
-      `the certificates in ${file} cannot be used: ${reason(error)}`,
-      { cause: error }
-    )
   }
 }
 

@@ -1,9 +1,10 @@
 import type { Proxies, UpstreamSetting } from '../config/upstreams.ts'
 import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError } from '../oci/errors.ts'
+import { certificates } from './authorities.ts'
 import { BUILT_IN, type KnownRegistry } from './built-in.ts'
 import { type Credentials, createCredentials } from './credentials.ts'
-import { createDispatchers, readAuthorities } from './dispatch.ts'
+import { createDispatchers } from './dispatch.ts'
 import { createMirror } from './mirror.ts'
 import { createNames, type UpstreamNames } from './names.ts'
 import { createPrivacy, type Login } from './privacy.ts'
@@ -75,7 +76,7 @@ export function createUpstreams(options: UpstreamsOptions): Upstreams {
       )
     const urls = given.map((url) => new URL(url))
     const { timeoutMs, proxies = NO_PROXIES } = options
-    const ca = setting.ca === undefined ? undefined : readAuthorities(setting.ca)
+    const ca = setting.ca === undefined ? undefined : certificates(setting.ca)
     const wire = createWire({
       dispatchers: createDispatchers({ ca, timeoutMs, policy, proxies }),
       timeoutMs,

@@ -109,11 +109,12 @@ export function createTokens(options: {
     if (reply.status !== 200) {
       const fault =
         reply.status === 401 || reply.status === 403 ? 'denied' : reply.status === 429 ? 'busy' : 'down'
-      throw new UpstreamError(
-        fault,
-        `the token service of ${home.host} (${url.host}) answered ${reply.status}`,
-        { retryAfterMs: retryAfterMs(reply.headers['retry-after']) }
-      )
+      const service = url.host === home.host ? home.host : `the token service of ${home.host} (${url.host})`
+      const what =
+        reply.status === 401 && credential !== undefined
+          ? `${service} refuses the user or password that it was shown (401)`
+          : `${service} answered ${reply.status} when asked for a token`
+      throw new UpstreamError(fault, what, { retryAfterMs: retryAfterMs(reply.headers['retry-after']) })
     }
     const { value, ms } = tokenIn(text, url)
     const header = `Bearer ${value}`

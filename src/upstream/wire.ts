@@ -68,6 +68,7 @@ const PRIVATE = new Set(['authorization', 'cookie'])
  * @param options.timeoutMs for an answer to begin, and for its silence
  * @param options.trusted what the operator named; of other servers, those that `policy` refuses aren't dialled. Another port
  *   of such a host is as good (a token service, a storage service), except on this machine, where it may be anything of ours
+ * @param options.trusting how a further authority is trusted, for people
  * @param options.name how messages call a server that has no host of its own; each by its host unless given
  */
 export function createWire(options: {
@@ -75,9 +76,10 @@ export function createWire(options: {
   timeoutMs: number
   trusted: readonly URL[]
   policy: Pick<DialPolicy, 'hostRefusal'>
+  trusting?: string
   name?: string
 }): Wire {
-  const { dispatchers, timeoutMs, trusted, policy } = options
+  const { dispatchers, timeoutMs, trusted, policy, trusting = 'name the certificate with ca=' } = options
   const nameOf = (url: URL) => options.name ?? url.host
   const isTrusted = (url: URL) =>
     trusted.some((one) => (isLoopback(url) ? one.host === url.host : one.hostname === url.hostname))
@@ -124,7 +126,7 @@ export function createWire(options: {
     } catch (error) {
       if (signal.aborted) throw signal.reason
       if (source?.failure() !== undefined) throw source.failure()
-      throw failed(late.signal.aborted ? late.signal.reason : error, nameOf(url))
+      throw failed(late.signal.aborted ? late.signal.reason : error, nameOf(url), trusting)
     } finally {
       answered = true
       rest()
@@ -228,7 +230,7 @@ function joined(headers: Readonly<Record<string, string | string[] | undefined>>
 }
 
 /** What a request failed with, in words. */
-function failed(error: unknown, name: string): UpstreamError {
+function failed(error: unknown, name: string, trusting: string): UpstreamError {
   if (error instanceof UpstreamError) return error
   const { code } = error as NodeJS.ErrnoException
   const why: Record<string, string> = {
@@ -238,10 +240,10 @@ function failed(error: unknown, name: string): UpstreamError {
     EACCES: 'it may not be used: this user has no permission for its socket',
     ENOTFOUND: 'its name is not known to DNS',
     EAI_AGAIN: 'its name cannot be looked up now',
-    SELF_SIGNED_CERT_IN_CHAIN: 'its authority is not trusted: name the certificate with ca=',
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its authority is not trusted: name the certificate with ca=',
-    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its authority is not trusted: name the certificate with ca=',
-    DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name it with ca='
+    SELF_SIGNED_CERT_IN_CHAIN: `its authority is not trusted: ${trusting}`,
+    UNABLE_TO_VERIFY_LEAF_SIGNATURE: `its authority is not trusted: ${trusting}`,
+    UNABLE_TO_GET_ISSUER_CERT_LOCALLY: `its authority is not trusted: ${trusting}`,
+    DEPTH_ZERO_SELF_SIGNED_CERT: `its certificate is self-signed: ${trusting}`
   }
   const silent = code === 'UND_ERR_CONNECT_TIMEOUT'
   return new UpstreamError('down', `${name}: ${why[code ?? ''] ?? reason(error)}`, {

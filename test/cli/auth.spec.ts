@@ -1,8 +1,9 @@
 /** The commands about users and tokens, run as people run them; and a gateway that starts with what they made. */
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { basic } from '../support/auth.ts'
+import { basic, startAuthServer } from '../support/auth.ts'
+import { misfits } from '../support/json-shapes.ts'
 import { runCommand, runCommandHere } from '../support/seaway-command.ts'
 import { startSeaway } from '../support/seaway-process.ts'
 import { tempFolder } from '../support/temp.ts'
@@ -32,7 +33,8 @@ describe('commands about users', function () {
   })
 
   it('login-user takes the password from stdin, and gateways ask for it from then on', async () => {
-    assert.match((await run('login-user alice', 'secret\n')).stdout, /alice is a user now/)
+    const first = JSON.parse((await run('login-user alice --json', 'secret\n')).stdout) as { known: boolean }
+    assert.deepEqual([first.known, misfits('login-user', first)], [false, []])
     assert.match((await run('login-user alice', 'another\nline')).stdout, /alice has a new password/)
     for (const [line, input, status] of [
       ['login-user bob', '', 2],
@@ -79,6 +81,36 @@ describe('commands about users', function () {
     assert.match(readFileSync(join(folder.path, 'audit.log'), 'utf8'), /"event":"refused","who":"alice"/)
   })
 
+  it('whoami shows what docker login has kept: a password, or the identity token of a gateway that gives one', async () => {
+    const auth = await startAuthServer({ users: { alice: 'secret' } })
+    try {
+      const { host } = auth.server
+      const { refresh_token: identitytoken } = (
+        await auth.as(basic('alice', 'secret'), 'GET', '/auth/token?service=test&offline_token=true')
+      ).json<{ refresh_token: string }>()
+      const pair = (text: string) => Buffer.from(text).toString('base64')
+      for (const [kept, name] of [
+        [{ auth: pair('alice:secret') }, 'alice'],
+        [{ auth: pair('alice:'), identitytoken }, 'alice'],
+        [undefined, 'anonymous']
+      ] as const) {
+        const config = join(folder.path, 'docker')
+        mkdirSync(config, { recursive: true })
+        writeFileSync(join(config, 'config.json'), JSON.stringify({ auths: { [host]: kept } }))
+        const { status, stdout, stderr } = await here(`whoami http://${host} --json`, {
+          DOCKER_CONFIG: config
+        })
+        assert.equal(status, 0, stderr)
+        assert.equal((JSON.parse(stdout) as { name: string }).name, name)
+        assert.deepEqual(misfits('whoami', JSON.parse(stdout)), [])
+      }
+      const nobody = await here('whoami http://127.0.0.1:9')
+      assert.match(nobody.stderr, /^seaway: 127\.0\.0\.1:9: nobody listens [^\n]+\n$/)
+    } finally {
+      await auth.stop()
+    }
+  })
+
   it('token makes, lists and revokes', async () => {
     const made = await here(
       'token create --repo example.com/app,!example.com/x --can push,delete --expires 12h --name ci'
@@ -86,10 +118,15 @@ describe('commands about users', function () {
     assert.match(made.stdout, /^seaway_[0-9a-f]{16}_[\w-]{43}\n$/)
     const listed = JSON.parse((await here('token list --json')).stdout) as { id: string; expires: number }[]
     assert.equal(listed.length, 1)
+    assert.deepEqual(misfits('token list', listed), [])
     assert.ok(!JSON.stringify(listed).includes('sha256'))
     assert.match((await here('token list')).stdout, /ci +push,delete +example\.com\/app,!example\.com\/x/)
     assert.equal((await here('access check token:ci example.com/app delete')).status, 0)
     assert.equal((await here('access check token:ci example.com/other push')).status, 1)
+    const json = await here('token create --repo app --can pull --expires never --name other --json')
+    assert.deepEqual(misfits('token create', JSON.parse(json.stdout)), [])
+    const revoked = await here('token revoke other --json')
+    assert.deepEqual(misfits('token revoke', JSON.parse(revoked.stdout)), [])
     assert.match((await here('token revoke ci')).stdout, /is revoked/)
     assert.equal((await here('token revoke ci')).status, 1)
     assert.match((await here('access check token:ci example.com/app pull')).stderr, /there is no token 'ci'/)
@@ -135,6 +172,7 @@ issuers: {ci: {issuer: "https://ci.example", audience: x}}
       allowed: false,
       why: "there is no user 'bob'"
     })
+    assert.deepEqual(misfits('access check', JSON.parse((await check('alice app pull --json')).stdout)), [])
     assert.equal((await check('alice app fly')).status, 2)
   })
 

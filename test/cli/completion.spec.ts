@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { bashScript, fishScript, zshScript } from '../../src/cli/completion-scripts.ts'
 import { shellCommands, shellSettings } from '../../src/cli/completion-table.ts'
 import { COMMANDS } from '../../src/cli/index.ts'
+import { JSON_SHAPES } from '../../src/cli/json-fields.ts'
 
 describe('completion', () => {
   const commands = shellCommands(COMMANDS)
@@ -24,6 +25,29 @@ describe('completion', () => {
       for (const { name } of COMMANDS) assert.ok(text.includes(name), name)
       for (const flag of ['dns-servers', 'sort', 'json']) assert.ok(text.includes(flag), flag)
     }
+  })
+
+  it('knows the words of every command that has some', () => {
+    const words = Object.fromEntries(commands.map(({ name, choices }) => [name, choices]))
+    assert.deepEqual(words['token'], ['create', 'list', 'revoke'])
+    assert.deepEqual(words['access'], ['check'])
+    assert.deepEqual(words['key'], ['list', 'create', 'export', 'import', 'rotate'])
+    assert.deepEqual(words['pin'], ['add', 'ls', 'rm'])
+    assert.ok(words['setup']?.includes('docker'))
+    for (const command of COMMANDS) {
+      assert.ok(command.examples.length > 0, `${command.name} has no example`)
+      for (const word of command.words ?? [])
+        for (const script of [bashScript, zshScript, fishScript])
+          assert.ok(script({ commands, settings }).includes(word), `${command.name} ${word}`)
+    }
+  })
+
+  it('what every command prints with --json is documented', () => {
+    const documented = Object.keys(JSON_SHAPES).flatMap((shape) =>
+      shape.split(', ').map((each) => each.split(' ')[0])
+    )
+    for (const { name, json } of COMMANDS)
+      if (json) assert.ok(documented.includes(name), `${name} is not in json-fields.ts`)
   })
 
   it('completes what the arguments name', () => {

@@ -22,8 +22,8 @@ describe('whoami', () => {
   after(() => folder.remove())
   afterEach(() => auth.stop())
 
-  const ask = (url: string, ...more: string[]): Promise<Outcome> =>
-    runCommandHere(['whoami', url, ...more], { SEAWAY_DATA: folder.path, DOCKER_CONFIG: docker })
+  const ask = (url: string, more: Record<string, string> = {}): Promise<Outcome> =>
+    runCommandHere(['whoami', url], { SEAWAY_DATA: folder.path, DOCKER_CONFIG: docker, ...more })
   const keeps = (config: object) => writeFileSync(join(docker, 'config.json'), JSON.stringify(config))
 
   /** A helper of docker's, `docker-credential-<name>`, that prints this, on the PATH while `work` runs. */
@@ -96,12 +96,15 @@ describe('whoami', () => {
       auth = await startAuthServer({ server: { identity: files.identity } })
       const host = `localhost:${auth.server.port}`
       keeps({ auths: { [host]: { auth: inBase64('alice:secret') } } })
-      assert.match((await ask(`https://${host}`, '--ca', ca)).stdout, /^alice \(user\) at localhost/)
+      assert.match(
+        (await ask(`https://${host}`, { SEAWAY_TRUSTED_CA: ca })).stdout,
+        /^alice \(user\) at localhost/
+      )
       const stranger = await ask(`https://${host}`)
       assert.deepEqual([stranger.status, stranger.stdout], [1, ''])
-      assert.match(stranger.stderr, /^seaway: [^\n]*authority is not trusted[^\n]*--ca[^\n]*\n$/)
+      assert.match(stranger.stderr, /^seaway: [^\n]*authority is not trusted[^\n]*SEAWAY_TRUSTED_CA[^\n]*\n$/)
       for (const file of [join(folder.path, 'none.pem'), join(docker, 'config.json')]) {
-        const wrong = await ask(`https://${host}`, '--ca', file)
+        const wrong = await ask(`https://${host}`, { SEAWAY_TRUSTED_CA: file })
         assert.equal(wrong.status, 1)
         assert.ok(wrong.stderr.includes(file), wrong.stderr)
       }

@@ -4,7 +4,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { JSON_SHAPES } from '../../src/cli/json-fields.ts'
+import { misfits } from '../support/json-shapes.ts'
 import { labelledImage, twoPlatforms } from '../support/labelled-images.ts'
 import { ociClient } from '../support/oci-client.ts'
 import { useBed } from './support/bed.ts'
@@ -97,19 +97,6 @@ describe('looking at images on the command line', function () {
     } finally {
       await terminal.stop()
     }
-  }
-
-  /** Fields that are printed and not documented, or the other way round. */
-  function misfits(shape: string, printed: unknown): string[] {
-    const { list, fields } = JSON_SHAPES[shape] ?? assert.fail(`${shape} is not documented`)
-    assert.equal(Array.isArray(printed), list === true, shape)
-    const all = (list === true ? printed : [printed]) as object[]
-    const known = fields.map(([name]) => name.replace('?', ''))
-    const needed = fields.flatMap(([name]) => (name.endsWith('?') ? [] : [name]))
-    return all.flatMap((one) => [
-      ...Object.keys(one).filter((name) => !known.includes(name)),
-      ...needed.filter((name) => !Object.hasOwn(one, name)).map((name) => `no ${name}`)
-    ])
   }
 
   const COMMANDS: Record<string, { args: () => string[]; shape: string; shows: RegExp }> = {

@@ -50,7 +50,9 @@ export async function runCommandHere(
     const status = await runCommandLine([...args], (flags, file) => {
       const config = readConfig({ flags, env: settings, ...(file !== undefined && { file }) })
       const print = (text: string) => void printed.push(`${text}\n`)
-      return { config, print, log: createLog('silent') } as unknown as CommandContext
+      const alone: CommandContext['alone'] = (work) =>
+        work({ signal: AbortSignal.timeout(30_000), progress: () => undefined })
+      return { config, print, alone, log: createLog('silent') } as unknown as CommandContext
     })
     return { status, stdout: printed.join(''), stderr }
   } finally {
