@@ -9,6 +9,7 @@ import { createProgressLine } from './cli/terminal.ts'
 import { type Config, readConfig } from './config.ts'
 import { createLog, type Log } from './log.ts'
 import { RegistryError } from './oci/errors.ts'
+import { endAtNext, SIGNALS } from './signals.ts'
 
 /**
  * What the heap's old part may grow by until it is collected, in percent of what was in use. V8 would have up to four
@@ -60,9 +61,9 @@ async function serve(config: Config, log: Log): Promise<void> {
   gateway.registry.autoPublisher.onOutcome((outcome) => print(publishedText(outcome)))
   print(readyText(gateway.listening, gateway.addresses(), config))
   const signal = await new Promise<NodeJS.Signals>((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, resolve)
+    for (const name of SIGNALS) process.once(name, resolve)
   })
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
+  endAtNext(process, () => process.exit(1))
   log.info({ signal }, 'stopping')
   for (const timer of timers.values()) clearTimeout(timer)
   await gateway.stop()
@@ -72,15 +73,15 @@ async function serve(config: Config, log: Log): Promise<void> {
 async function alone<T>(work: (call: Call) => Promise<T>): Promise<T> {
   const interrupted = new AbortController()
   const interrupt = () => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(1))
+    endAtNext(process, () => process.exit(1))
     interrupted.abort(new RegistryError('UNAVAILABLE', 'interrupted'))
   }
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, interrupt)
+  for (const name of SIGNALS) process.once(name, interrupt)
   try {
     return await work({ signal: interrupted.signal, progress: (report) => line.show(report) })
   } finally {
     line.clear()
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.removeListener(name, interrupt)
+    for (const name of SIGNALS) process.removeListener(name, interrupt)
   }
 }
 
