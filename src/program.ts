@@ -1,7 +1,6 @@
 /** What the program does: the command line, and the one place where the rooms are put together; signals arrive here. */
 import { setFlagsFromString } from 'node:v8'
 import type { CID } from 'multiformats/cid'
-import { publishedText, readyText, rootText } from './announce.ts'
 import { connectControl, controlPath } from './cli/control.ts'
 import { type Call, type Operations, runCommandLine } from './cli/index.ts'
 import { createScreen } from './cli/screen.ts'
@@ -40,7 +39,10 @@ const print = (text: string) => {
 /** Runs the gateway until a signal comes; a second one ends the process at once. */
 async function serve(config: Config, log: Log): Promise<void> {
   // Loaded here because commands that only look something up need none of it, and it takes most of a start.
-  const { startGateway } = await import('./gateway.ts')
+  const [{ startGateway }, { publishedText, readyText, rootText }] = await Promise.all([
+    import('./gateway.ts'),
+    import('./announce.ts')
+  ])
   const gateway = await startGateway(config, log)
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWTH}`)
   const timers = new Map<string, NodeJS.Timeout>()

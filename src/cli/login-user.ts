@@ -1,4 +1,3 @@
-import { checkUserName, createPasswords, writeUser } from '../auth/index.ts'
 import { usersFileOf } from '../config.ts'
 import { RegistryError } from '../oci/errors.ts'
 import type { Command } from './command.ts'
@@ -18,6 +17,8 @@ export const loginUser: Command = {
   json: true,
   options: [{ flags: '--remove', about: 'take the user out; tokens that were given to it end' }],
   async run({ config, print }, [given = ''], options) {
+    // loaded here, as for all that few commands need
+    const { checkUserName, createPasswords, writeUser } = await import('../auth/index.ts')
     const name = checkUserName(given)
     const file = usersFileOf(config)
     const first = config.authUsers === undefined

@@ -1,4 +1,5 @@
-import { ACTIONS, type Action, type TokenInfo, tokensOf } from '../auth/index.ts'
+import type { TokenInfo } from '../auth/index.ts'
+import { ACTIONS, type Action } from '../auth/types.ts'
 import { duration } from '../config/values.ts'
 import { asksForUsers, authFolderOf, ConfigError } from '../config.ts'
 import type { Command } from './command.ts'
@@ -37,6 +38,8 @@ export const token: Command = {
   async run({ config, print, screen }, [action = '', which], options) {
     if (!(WORDS as readonly string[]).includes(action))
       throw new ConfigError(`'${action}' is no action; ${WORDS.join(', ')} are`)
+    // loaded here, as for all that few commands need
+    const { tokensOf } = await import('../auth/index.ts')
     const tokens = tokensOf(authFolderOf(config))
     const json = options.json === true
     if (action === 'list') {
