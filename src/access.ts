@@ -1,9 +1,10 @@
-import { type Audit, type AuthSettings, openAudit, openAuth } from './auth/index.ts'
+import { readdir } from 'node:fs/promises'
+import { type Audit, type AuthSettings, keysOf, openAudit, openAuth } from './auth/index.ts'
 import type { Operations } from './cli/index.ts'
-import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback } from './config.ts'
+import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback, usersFileOf } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
-import { reason } from './oci/errors.ts'
+import { RegistryError, reason } from './oci/errors.ts'
 import type { Registry } from './registry/index.ts'
 import { createSignatures, type Signatures, watchPolicy } from './signatures/index.ts'
 
@@ -47,6 +48,7 @@ export async function openAccess(
   log: Log,
   stack: AsyncDisposableStack
 ): Promise<AuthOptions | undefined> {
+  if (!asksForUsers(config) && !config.allowAnonymousPush) await checkNobodyWasAsked(config)
   const audit = openAuditLog(config, registry, log, stack)
   if (asksForUsers(config) && overheard(config))
     log.warn(
@@ -71,6 +73,20 @@ export async function openSignatures(
   if (config.verifySignature === undefined) return undefined
   const policy = await watchPolicy(config.verifySignature, log)
   return createSignatures({ policy, registry, timeoutMs: config.pullTimeout })
+}
+
+/**
+ * A data folder whose users file has got lost, in a move or out of a backup, would be everybody's: behind a proxy on this
+ * machine, the whole world's.
+ */
+async function checkNobodyWasAsked(config: Config): Promise<void> {
+  const keys = keysOf(authFolderOf(config))
+  const made = await readdir(keys).catch(() => [])
+  if (made.length === 0) return
+  throw new RegistryError(
+    'UNAVAILABLE',
+    `users were asked for here before, but there are no ${usersFileOf(config)} and no SEAWAY_AUTH_RULES now: bring them back, or, if everybody may do everything, set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes or remove ${keys}`
+  )
 }
 
 /** How clients are asked who they are, as the settings have it. */

@@ -50,6 +50,11 @@ export function tokensOf(folder: string): Tokens {
   return openTokens(join(folder, 'tokens'))
 }
 
+/** Where the keys that sign tokens are: made as soon as users are asked for. */
+export function keysOf(folder: string): string {
+  return join(folder, 'keys')
+}
+
 /** What holds besides the rules file. */
 export function standingRules(settings: Pick<AuthSettings, 'rules' | 'anonymousPull'>): readonly Rule[] {
   const { rules, anonymousPull } = settings
@@ -65,7 +70,7 @@ export async function openAuth(settings: AuthSettings, log: Log): Promise<Access
   const { folder, users, rules, lookEveryMs, tokenLifetimeMs, refreshLifetimeMs } = settings
   const look = { log, ...(lookEveryMs !== undefined && { lookEveryMs }) }
   const keys = await openSigningKeys({
-    folder: join(folder, 'keys'),
+    folder: keysOf(folder),
     rotateMs: settings.keyRotationMs,
     keepMs: Math.max(tokenLifetimeMs, refreshLifetimeMs),
     log

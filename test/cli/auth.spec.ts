@@ -1,6 +1,6 @@
 /** The commands about users and tokens, run as people run them; and a gateway that starts with what they made. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { basic, startAuthServer } from '../support/auth.ts'
 import { misfits } from '../support/json-shapes.ts'
@@ -9,7 +9,7 @@ import { startSeaway } from '../support/seaway-process.ts'
 import { tempFolder } from '../support/temp.ts'
 
 describe('commands about users', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const folder = tempFolder()
   const data = join(folder.path, 'data')
   const rules = join(folder.path, 'rules.yaml')
@@ -188,6 +188,22 @@ issuers: {ci: {issuer: "https://ci.example", audience: x}}
       assert.equal(status, 1)
       assert.match(stderr, message)
       assert.match(stderr, /^seaway: [^\n]+\n$/)
+    }
+  })
+
+  it('a gateway whose users have gone does not start for everybody, unless that is said', async () => {
+    const users = join(data, 'auth/users')
+    renameSync(users, `${users}.away`)
+    try {
+      const { status, stderr } = await run('serve', '')
+      assert.equal(status, 1)
+      assert.match(
+        stderr,
+        /^seaway: users were asked for here before, .*auth\/users.* SEAWAY_ALLOW_ANONYMOUS_PUSH[^\n]+\n$/
+      )
+      await (await startSeaway({ data, env: { SEAWAY_ALLOW_ANONYMOUS_PUSH: 'yes' } })).stop()
+    } finally {
+      renameSync(`${users}.away`, users)
     }
   })
 })
