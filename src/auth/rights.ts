@@ -49,10 +49,24 @@ function grantsAll({ repositories }: Pick<Grant, 'repositories'>, domain: string
 function grantsWithin({ repositories }: Pick<Grant, 'repositories'>, prefix: string): boolean {
   const root = /^ip[fn]s\//.exec(prefix)?.[0]
   return repositories.some((glob) => {
-    const literal = /^[^*?]*/.exec(root === undefined ? glob : withPlainRoot(glob))?.[0] ?? ''
-    const fits = literal.startsWith(prefix) || prefix.startsWith(literal)
-    return fits && !glob.startsWith('!') && (root === undefined || glob.startsWith(root))
+    if (glob.startsWith('!')) return false
+    return root === undefined
+      ? mayReach(glob, prefix)
+      : glob.startsWith(root) && mayReach(withPlainRoot(glob), prefix)
   })
+}
+
+/** Whether there can be a name that begins so and matches: component by component, as far as the prefix goes. */
+function mayReach(glob: string, prefix: string): boolean {
+  const parts = glob.split('/')
+  const wanted = prefix.split('/').slice(0, -1)
+  for (const [i, want] of wanted.entries()) {
+    const part = parts[i] ?? ''
+    const any = part.indexOf('**')
+    if (any >= 0) return globMatches(`${part.slice(0, any)}*`, want)
+    if (!globMatches(part, want)) return false
+  }
+  return parts.length > wanted.length
 }
 
 /** Whether a rule is for somebody. A name of an issuer's is never matched by one of the users file, nor the other way round. */

@@ -86,7 +86,7 @@ export function cataloguePlace(ctx: Context, naming: Naming): { place: Place | u
   const path = ctx['params']?.name
   if (path !== undefined) {
     const { place, repository } = parseRepository(`${String(path)}/${some}`)
-    if (repository === some) return { place, prefix: `${String(path)}/` }
+    if (repository === some) return { place: oneName(place, naming), prefix: `${String(path)}/` }
     throw new RegistryError(
       'NAME_INVALID',
       `'${clip(String(path))}' is not a domain and not ipfs/<CID>, so it has no catalogue`
@@ -95,6 +95,12 @@ export function cataloguePlace(ctx: Context, naming: Naming): { place: Place | u
   const { place } = repositoryNamed(ctx, naming, some)
   const all = place.kind === 'domain' && place.domain === DEFAULT_DOMAIN
   return { place: all ? undefined : place, prefix: '' }
+}
+
+/** A domain that has several names by its one. */
+function oneName(place: Place, { names }: Naming): Place {
+  if (place.kind !== 'domain') return place
+  return { kind: 'domain', domain: names?.domainOf(place.domain) ?? place.domain }
 }
 
 /** The manifest reference of a request. @throws {RegistryError} with `code` when it is neither tag nor digest */

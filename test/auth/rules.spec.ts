@@ -97,6 +97,41 @@ describe('access rules', () => {
     assert.equal(all('carol', { everything: true }, 'pull'), false)
   })
 
+  it('may be for something in a place, or for nothing there', () => {
+    const within = (glob: string, prefix: string) =>
+      decide(
+        [{ what: 'it', who: ['bob'], claims: {}, repositories: [glob], can: ['pull'] }],
+        user('bob'),
+        'pull',
+        { within: prefix }
+      ).allowed
+    for (const glob of [
+      '**',
+      'example.com/**',
+      'example.com/a',
+      '*/a',
+      'ex*.com/**',
+      'ex**',
+      'example.???/a/*/c'
+    ])
+      assert.equal(within(glob, 'example.com/'), true, glob)
+    for (const glob of [
+      '*',
+      'app',
+      'example.com',
+      'a/b',
+      'example.comm/**',
+      'f**',
+      '!example.com/**',
+      'ipfs/**'
+    ])
+      assert.equal(within(glob, 'example.com/'), false, glob)
+    assert.equal(within('app', ''), true)
+    assert.equal(within('**', 'ipfs/bafyroot/'), false)
+    assert.equal(within('ipfs/*/app', 'ipfs/bafyroot/'), true)
+    assert.equal(within('ipfs/bafyother/**', 'ipfs/bafyroot/'), false)
+  })
+
   it('say why', () => {
     const why = (name: string, action: Action, repository: string) =>
       decide(rules, user(name), action, { repository }).why

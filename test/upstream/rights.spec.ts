@@ -76,6 +76,16 @@ describe('rights on what is pulled through', () => {
     assert.equal((await auth.as(token, 'GET', '/v2/docker.io/library/quiet/manifests/1')).status, 401)
   })
 
+  it('are those on that name for lists, too', async () => {
+    for (const domain of ['docker.io', 'index.docker.io']) {
+      const list = await manifest('reader', `${domain}/_catalog`)
+      assert.equal(list.status, 200, domain)
+      const { repositories } = list.json<{ repositories: string[] }>()
+      assert.ok(repositories.includes(`${domain}/library/named`), domain)
+      assert.equal((await manifest('local', `${domain}/_catalog`)).status, 403)
+    }
+  })
+
   it('on a bare name open no other registry to who may not pull there', async () => {
     const image = there.image('library/bare', '1', ['bare'])
     there.image('team/secret', '1', ['secret'])
