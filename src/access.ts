@@ -1,5 +1,14 @@
-import { readdir } from 'node:fs/promises'
-import { type Audit, type AuthSettings, keysOf, openAudit, openAuth } from './auth/index.ts'
+import { readdir, readFile } from 'node:fs/promises'
+import {
+  type Audit,
+  type AuthSettings,
+  keysOf,
+  openAudit,
+  openAuth,
+  parseRules,
+  type Rule,
+  rightsName
+} from './auth/index.ts'
 import type { Operations } from './cli/index.ts'
 import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback, usersFileOf } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
@@ -44,7 +53,7 @@ export function audited(operations: Operations, audit: Audit | undefined): Opera
  */
 export async function openAccess(
   config: Config,
-  registry: Pick<Registry, 'publishing'>,
+  registry: Pick<Registry, 'publishing' | 'names'>,
   log: Log,
   stack: AsyncDisposableStack
 ): Promise<AuthOptions | undefined> {
@@ -56,6 +65,10 @@ export async function openAccess(
     )
   const access = asksForUsers(config) ? await openAuth(authSettings(config), log) : undefined
   if (access !== undefined) stack.defer(() => access.stop())
+  if (config.authRules !== undefined && registry.names !== undefined) {
+    const { rules } = parseRules(await readFile(config.authRules, 'utf8'))
+    for (const problem of misnamed(rules, registry.names)) log.warn({ path: config.authRules }, problem)
+  }
   if (access === undefined && audit === undefined) return undefined
   return { access, audit, challenge: challengeSettings(config) }
 }
@@ -86,6 +99,32 @@ async function checkNobodyWasAsked(config: Config): Promise<void> {
   throw new RegistryError(
     'UNAVAILABLE',
     `users were asked for here before, but there are no ${usersFileOf(config)} and no SEAWAY_AUTH_RULES now: bring them back, or, if everybody may do everything, set SEAWAY_ALLOW_ANONYMOUS_PUSH=yes or remove ${keys}`
+  )
+}
+
+/**
+ * What to tell of globs that nothing is called by, since rules know a repository of another registry by its one name: a
+ * rule that takes `!docker.io/app` out would take out nothing.
+ */
+export function misnamed(
+  rules: readonly Pick<Rule, 'what' | 'repositories'>[],
+  names: Pick<NonNullable<Registry['names']>, 'canonical' | 'domainOf'>
+): string[] {
+  return rules.flatMap(({ what, repositories }) =>
+    repositories.flatMap((glob) => {
+      const [, not = '', domain = '', below = ''] = /^(!?)([^/*?]+)\/(.+)$/.exec(glob) ?? []
+      const known = names.domainOf(domain)
+      if (known === undefined) return []
+      const place = { kind: 'domain', domain: known } as const
+      const name = rightsName(
+        /[*?]/.test(below)
+          ? { asked: '', place, repository: below }
+          : names.canonical({ asked: '', place, repository: below })
+      )
+      return `${not}${name}` === glob
+        ? []
+        : `${what} says ${glob}, which nothing is called by: write ${not}${name}`
+    })
   )
 }
 
