@@ -110,6 +110,12 @@ describe('one gateway for every registry: docker, podman, buildah, containerd', 
 
     it('pushes, and pulls from everywhere', () => everything(docker(engine)))
 
+    it('pulls a tag together with its digest, whatever the tag is', async () => {
+      const digest = images.get(OTHERS[2])?.top.digest
+      for (const tag of ['1', 'gone'])
+        await engine.docker(['pull', '--quiet', `${one.host}/${OTHERS[2]}:${tag}@${digest}`])
+    })
+
     it('pulls by the bare name of Docker Hub, through its mirror', async () => {
       const seen = await watchRequests(one)
       assert.deepEqual((await docker(engine).pull('base:1')).diffIds, diffIds(HUB))
