@@ -2,9 +2,11 @@
 # Installs the real programs that the end-to-end tests and the benchmarks run
 # against: engines, clients, a registry, a name server, another IPFS node.
 #
-#   scripts/install-peers.sh [apt] [go-clients] [kubo] [conformance] [buildkit]
+#   scripts/install-peers.sh [apt] [go-clients] [kubo] [conformance] [buildkit] [cosign]
 #
-# No argument means every part but buildkit, which takes minutes to build and is for `npm run test:buildkit`. Running it again costs about a second. Needs
+# No argument means every part but buildkit and cosign, which take minutes to build: the one is for `npm run test:buildkit`,
+# of the other (1,765 packages, seven minutes of processor time) what it makes is recorded (scripts/record-signatures.ts).
+# Running it again costs about a second. Needs
 # root, Debian 12's packages and the Go module proxy; starts no service.
 # Go programs go to ${SEAWAY_TOOLS:-$HOME/.cache/seaway-tools}/bin.
 set -euo pipefail
@@ -78,10 +80,16 @@ go_tool() {
 }
 
 part_go_clients() {
-  say 'crane, oras, regctl'
+  say 'crane, oras, regctl, notation'
   go_tool crane github.com/google/go-containerregistry v0.22.1 github.com/google/go-containerregistry/cmd/crane
   go_tool oras oras.land/oras v1.3.2 oras.land/oras/cmd/oras
   go_tool regctl github.com/regclient/regclient v0.11.7 github.com/regclient/regclient/cmd/regctl
+  go_tool notation github.com/notaryproject/notation v1.3.2 github.com/notaryproject/notation/cmd/notation
+}
+
+part_cosign() {
+  say 'cosign'
+  go_tool cosign github.com/sigstore/cosign/v3 v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign
 }
 
 part_kubo() {
@@ -133,6 +141,8 @@ versions() {
   version_of crane "$bin/crane" version
   version_of oras "$bin/oras" version
   version_of regctl "$bin/regctl" version
+  version_of notation "$bin/notation" version
+  version_of cosign "$bin/cosign" version
   version_of ipfs "$bin/ipfs" --version
 }
 
@@ -148,7 +158,8 @@ main() {
       kubo) part_kubo ;;
       conformance) part_conformance ;;
       buildkit) part_buildkit ;;
-      *) echo "usage: $0 [apt] [go-clients] [kubo] [conformance] [buildkit]" >&2; exit 2 ;;
+      cosign) part_cosign ;;
+      *) echo "usage: $0 [apt] [go-clients] [kubo] [conformance] [buildkit] [cosign]" >&2; exit 2 ;;
     esac
   done
   versions
