@@ -33,6 +33,9 @@ export interface Referrers {
   ): Promise<Listed<Referrer>>
 }
 
+/** A tree that has the repository, by that name. */
+type NamedPlace = Place & { readonly name: string }
+
 /** How many manifests are read at once for a referrers list. */
 const READ_AT_ONCE = 8
 
@@ -91,14 +94,25 @@ export function createReferrers(options: {
     }
   }
 
-  /** The first tree that has the repository. */
-  async function placeOf(
+  /** The first tree that has the repository, and the first that has the subject, if that is another one. */
+  async function placesOf(
     name: RepositoryName,
+    subject: Digest,
     signal: AbortSignal
-  ): Promise<(Place & { name: string }) | undefined> {
-    for await (const place of places.of(name, signal))
-      if (place.name !== undefined) return { ...place, name: place.name }
-    return undefined
+  ): Promise<readonly NamedPlace[]> {
+    const found: NamedPlace[] = []
+    try {
+      for await (const place of places.of(name, signal)) {
+        if (place.name === undefined) continue
+        const has = await place.view.hasManifest(place.name, subject, signal)
+        if (has || found.length === 0) found.push({ ...place, name: place.name })
+        if (has) break
+      }
+    } catch (error) {
+      if (found.length === 0) throw error
+      nothingUnlessGone(error)
+    }
+    return found
   }
 
   /** What trees here have, and what the upstream says; only the former while it can't be asked. */
@@ -106,40 +120,41 @@ export function createReferrers(options: {
     name: RepositoryName,
     subject: Digest,
     signal: AbortSignal
-  ): Promise<{ place: (Place & { name: string }) | undefined; here: Set<Digest>; there: Seen<Descriptor> }> {
+  ): Promise<{ here: Map<Digest, NamedPlace>; there: Seen<Descriptor> }> {
     const up = options.through?.of(name)
     const [found, asked] = await Promise.allSettled([
-      placeOf(name, signal),
+      placesOf(name, subject, signal),
       up?.referrers(subject, signal) ?? { items: [] }
     ])
     signal.throwIfAborted()
     if (found.status === 'rejected' && up === undefined) throw found.reason
-    const place = found.status === 'fulfilled' ? found.value : undefined
-    const here = new Set<Digest>(place && (await tagSchema(place, place.name, subject, signal)))
-    if (place !== undefined)
-      for await (const digest of place.view.referrers(place.name, subject, signal)) here.add(digest)
-    if (asked.status === 'fulfilled') return { place, here, there: asked.value }
+    const here = new Map<Digest, NamedPlace>()
+    for (const place of found.status === 'fulfilled' ? found.value : []) {
+      for (const digest of await tagSchema(place, place.name, subject, signal)) here.set(digest, place)
+      for await (const digest of place.view.referrers(place.name, subject, signal)) here.set(digest, place)
+    }
+    if (asked.status === 'fulfilled') return { here, there: asked.value }
     // An empty list would look as if there were nothing.
     const failed = asked.reason instanceof RegistryError && asked.reason.code !== 'MANIFEST_UNKNOWN'
     if (here.size === 0 || !failed) throw asked.reason
-    return { place, here, there: { items: [], stale: asked.reason.message } }
+    return { here, there: { items: [], stale: asked.reason.message } }
   }
 
   return {
     async referrers(name, subject, artifactType, { after, limit }, signal) {
-      const { place, here, there } = await candidates(name, subject, signal)
+      const { here, there } = await candidates(name, subject, signal)
       const said = new Map(there.items.map((item) => [item.digest, referrerOf(item)]))
       const stale = there.stale === undefined ? {} : { stale: there.stale }
-      const wanted = [...new Set([...here, ...said.keys()])].filter((digest) => digest > after).sort()
+      const wanted = [...new Set([...here.keys(), ...said.keys()])].filter((digest) => digest > after).sort()
       const items: Referrer[] = []
       let bytes = 0
       for (let at = 0; at < wanted.length; at += READ_AT_ONCE) {
         const some = wanted.slice(at, at + READ_AT_ONCE)
         const read = await Promise.all(
-          some.map(
-            async (digest) =>
-              said.get(digest) ?? (place && describe(place, place.name, digest, subject, signal))
-          )
+          some.map(async (digest) => {
+            const place = here.get(digest)
+            return said.get(digest) ?? (place && describe(place, place.name, digest, subject, signal))
+          })
         )
         for (const referrer of read) {
           if (referrer === undefined) continue

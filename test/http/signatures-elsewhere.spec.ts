@@ -9,7 +9,7 @@ import {
   type RegistryServerOptions,
   startRegistryServer
 } from '../support/registry-server.ts'
-import { openTestSignatures, pushRecorded, writePolicy } from '../support/signed-images.ts'
+import { digestOfImage, openTestSignatures, pushRecorded, writePolicy } from '../support/signed-images.ts'
 import { tempFolder } from '../support/temp.ts'
 
 describe('signatures from elsewhere', () => {
@@ -18,7 +18,7 @@ describe('signatures from elsewhere', () => {
   const policy = writePolicy(
     temp.path,
     `rules:
-  - {repositories: ["c/**", "ships.example/**", "ipfs/**", "up.example/**"], cosign: ours.pub}`
+  - {repositories: ["c/**", "ships.example/**", "docks.example/**", "ipfs/**", "up.example/**"], cosign: ours.pub}`
   )
   const policed = {
     signatures: (registry: RegistryServer['registry']) => openTestSignatures(registry, policy)
@@ -47,6 +47,20 @@ describe('signatures from elsewhere', () => {
       assert.equal(await status(`${place}/bundled/manifests/1`), 200)
       assert.equal(await status(`${place}/unsigned/manifests/1`), 403)
     }
+  })
+
+  it('what a domain publishes is signed there, though it has a tree of its own here', async () => {
+    const publisher = await start()
+    const server = await start({ ...policed, dns: publisher.dns })
+    const client = ociClient(server)
+    await pushRecorded(client, 'docks.example/app', 'theirs', { tags: () => false })
+    await pushRecorded(ociClient(publisher), 'docks.example/app', 'bundled')
+    await publisher.publish('docks.example')
+    // that nothing was published before is forgotten
+    await server.restart()
+    const path = `/v2/docks.example/app/manifests/${digestOfImage('bundled')}`
+    const { status, body } = await client.call('GET', path)
+    assert.equal(status, 200, body.toString())
   })
 
   it('who may push may have by digest what is to be signed; a refusal is in the audit log', async () => {
