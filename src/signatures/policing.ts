@@ -3,6 +3,7 @@ import { rightsName, type Watched } from '../auth/index.ts'
 import { type Digest, digestOf, splitDigest } from '../oci/digest.ts'
 import { isAbort, RegistryError } from '../oci/errors.ts'
 import { readManifest } from '../oci/manifest.ts'
+import { INDEX_TYPES } from '../oci/media-types.ts'
 import type { Reference } from '../oci/reference.ts'
 import type { ManifestContent, ManifestPush, PullTarget, Registry } from '../registry/index.ts'
 import { createShared } from '../upstream/index.ts'
@@ -138,6 +139,14 @@ export function createSignatures(options: {
     return (await findWhole(names, whole, rules, signal, depth + 1)).signed ? { signed: true } : found
   }
 
+  const attaches = (
+    name: PullTarget,
+    bytes: Uint8Array,
+    mediaType: string | undefined,
+    tags: readonly string[],
+    signal: AbortSignal
+  ) => isAttachment(bytes, mediaType, tags, (blob) => readBlob(registry, name, blob, signal))
+
   return {
     async atPull(name, reference, { bytes, digest, mediaType }, maySign, signal) {
       const names = namesOf(name)
@@ -145,13 +154,15 @@ export function createSignatures(options: {
       if (rules.length === 0) return
       const subject = { digest, mediaType, size: bytes.length }
       const tags = reference.kind === 'tag' ? [reference.tag] : []
+      const attachment = await attaches(name, bytes, mediaType, tags, signal)
+      if (attachment && !INDEX_TYPES.includes(mediaType)) return
       const finding = await findWhole(names, subject, rules, signal)
       if (finding.signed) {
         for (const part of readManifest(bytes, mediaType).children)
           if (part.digest !== digest) wholes.set(keyOf(names, part.digest), subject)
         return
       }
-      if (await isAttachment(bytes, mediaType, tags, (blob) => readBlob(registry, name, blob, signal))) return
+      if (attachment) return
       if (reference.kind === 'digest' && (await maySign())) return
       throw refusal('pull', name, reference.kind === 'tag' ? reference.tag : undefined, digest, finding.why)
     },
@@ -164,11 +175,10 @@ export function createSignatures(options: {
       const digest = digestOf(bytes, expected === undefined ? 'sha256' : splitDigest(expected).algorithm)
       // such a tag says no more than the digest does; 'cosign copy' gives it to what it copies
       if (tags.every((tag) => tag === digest.replace(':', '-'))) return
+      if (await attaches(name, bytes, contentType, tags, signal)) return
       const subject = { digest, mediaType, size: bytes.length }
       const finding = await findWhole(names, subject, rules, signal)
       if (finding.signed) return
-      if (await isAttachment(bytes, contentType, tags, (blob) => readBlob(registry, name, blob, signal)))
-        return
       throw refusal('push', name, tags[0], digest, finding.why)
     }
   }
