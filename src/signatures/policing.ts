@@ -81,7 +81,6 @@ export function createSignatures(options: {
       foundFor = latest
       policies++
       findings.clear()
-      wholes.clear()
     }
     return latest
   }

@@ -1,6 +1,6 @@
 /**
  * Signatures with real programs: notation signs here; what cosign signed is as it was recorded, and cosign itself
- * signs where it is installed (it takes minutes to build: scripts/install-peers.sh cosign). skopeo and crane pull.
+ * signs where it is installed (it takes minutes to build: scripts/install-peers.sh cosign). skopeo, crane and docker pull.
  */
 import assert from 'node:assert/strict'
 import { mkdir, readFile } from 'node:fs/promises'
@@ -9,7 +9,8 @@ import { ociClient } from '../support/oci-client.ts'
 import { digestOfImage, pushRecorded, writePolicy } from '../support/signed-images.ts'
 import { useBed } from './support/bed.ts'
 import { startBind } from './support/bind.ts'
-import { type Client, crane, skopeo } from './support/clients.ts'
+import { type Client, crane, docker, skopeo } from './support/clients.ts'
+import { startDocker } from './support/docker.ts'
 import type { SeawayGateway } from './support/gateway.ts'
 import { type Image, makeImage } from './support/images.ts'
 import { available, run, which } from './support/process.ts'
@@ -30,6 +31,7 @@ describe('signed images', function () {
   /** Pulls it, and asks for signatures. */
   let gate: SeawayGateway
   let pullers: Client[]
+  let engine: Client
   let image: Image
   let policy: string
 
@@ -40,19 +42,19 @@ describe('signed images', function () {
     return `${ships.host}/ships.example/${name}@${await digestIn(ships, `ships.example/${name}:1`)}`
   }
   const notation = (...args: string[]) => run('notation', args, { env })
-  async function refused(reference: string, why: RegExp): Promise<void> {
-    for (const client of pullers)
+  async function refused(reference: string, why: RegExp, by = pullers): Promise<void> {
+    for (const client of by)
       await assert.rejects(client.pull(`${gate.host}/ships.example/${reference}`), (error: Error) => {
         assert.match(error.message, why, client.name)
         return true
       })
   }
-  async function pulled(reference: string): Promise<void> {
-    for (const client of pullers) await client.pull(`${gate.host}/ships.example/${reference}`)
+  async function pulled(reference: string, by = pullers): Promise<void> {
+    for (const client of by) await client.pull(`${gate.host}/ships.example/${reference}`)
   }
 
   before(async function () {
-    if (!available('named', 'skopeo', 'crane', 'notation')) this.skip()
+    if (!available('named', 'skopeo', 'crane', 'dockerd', 'notation')) this.skip()
     await mkdir(folder('policy/live'), { recursive: true })
     await mkdir(folder('home'), { recursive: true })
     await notation('cert', 'generate-test', '--default', 'ships')
@@ -68,6 +70,7 @@ describe('signed images', function () {
     for (const each of ['unsigned', 'tagged', 'bundled', 'theirs', 'index'] as const)
       await pushRecorded(client, `ships.example/c/${each}`, each)
     pullers = [await skopeo({ dir: folder('skopeo') }), await crane({ dir: folder('crane') })]
+    engine = docker(keep(await startDocker({ dir: folder('d') })))
     image = await makeImage({ dir: folder('image'), name: 'app:1', layers: [{ size: 100_000, seed: 'app' }] })
     await notation('sign', '--insecure-registry', await copied('n/signed'))
     await copied('n/unsigned')
@@ -97,13 +100,14 @@ describe('signed images', function () {
     })
   })
 
-  it('of a published domain are pulled by skopeo and crane where cosign signed them', async () => {
-    await pulled('c/tagged:1')
+  it('of a published domain are pulled by skopeo, crane and docker where cosign signed them', async () => {
+    await pulled('c/tagged:1', [...pullers, engine])
     await pulled(`c/bundled@${digestOfImage('bundled')}`)
   })
 
   it('and refused to them where nobody did, or with another key', async () => {
-    await refused('c/unsigned:1', /rule 1 of the gateway's signature policy wants a signature by cosign/)
+    const why = /rule 1 of the gateway's signature policy wants a signature by cosign/
+    await refused('c/unsigned:1', why, [...pullers, engine])
     await refused(`c/unsigned@${digestOfImage('unsigned')}`, /and there is none/)
     await refused('c/theirs:1', /it was made with another key/)
     assert.match(await readFile(folder('audit.log'), 'utf8'), /"event":"refused".*c\/theirs:1/)
