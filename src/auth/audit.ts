@@ -26,6 +26,9 @@ const MAX_WAITING = 1024 * 1024
 /** How often it is looked whether the file is still where it was, at most, in milliseconds. */
 const LOOK_EVERY = 1000
 
+/** Tokens: a machine's, whose id is no secret, and signed ones. */
+const SECRETS = /(seaway_[0-9a-f]{16}_)[\w-]+|eyJ[\w-]+\.[\w-]+\.[\w-]*/g
+
 /**
  * Opens the audit log: one JSON object a line, at the end of a file that is readable to its owner alone, or on stderr.
  * Lines are written before the call returns. Nothing that proves an identity is ever part of an event. Where the file
@@ -80,7 +83,6 @@ export function openAudit(
       failed(error as Error)
     }
   }
-
   return {
     write(event) {
       follow()
@@ -95,7 +97,11 @@ export function openAudit(
   }
 }
 
-/** What a client says, without what would steer the terminal of who reads it; JSON leaves some of that as it is. */
+/**
+ * What a client says, without what would steer the terminal of who reads it (JSON leaves some of that as it is), and
+ * without secrets, whatever field people put them into.
+ */
 function plain(text: string): string {
-  return text.slice(0, MAX_TEXT).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, '\ufffd')
+  const shown = text.replace(SECRETS, (_, id: string | undefined) => `${id ?? ''}[hidden]`)
+  return shown.slice(0, MAX_TEXT).replace(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, '\ufffd')
 }

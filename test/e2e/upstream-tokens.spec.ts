@@ -40,7 +40,8 @@ describe('a registry with tokens, behind a gateway', function () {
     for (const name of ['public/app', 'private/app', 'private/other'])
       await publisher.push(image, `${registry.host}/${name}:1`)
     const upstream = { SEAWAY_UPSTREAMS: `up.example=${registry.url}`, SEAWAY_UPSTREAM_TTL: '0s' }
-    member = await gateway('member', { env: { ...upstream, SEAWAY_UPSTREAM_AUTH: login } })
+    const told = { SEAWAY_UPSTREAM_AUTH: login, SEAWAY_LOG_LEVEL: 'debug' }
+    member = await gateway('member', { env: { ...upstream, ...told } })
     stranger = await gateway('stranger', { env: upstream })
   })
 
@@ -96,6 +97,14 @@ describe('a registry with tokens, behind a gateway', function () {
     assert.deepEqual([refused.status, refused.code], [404, 'MANIFEST_UNKNOWN'])
     assert.match(refused.message, /token service.*401.*SEAWAY_UPSTREAM_AUTH/)
     assert.doesNotMatch(refused.message + JSON.stringify(await wrong.logged()), /not this/)
+  })
+
+  it('logs neither the login nor the tokens that it gets for it', async () => {
+    const log = JSON.stringify(await member.logged())
+    assert.ok(log.includes('private/app'), 'the log is looked at')
+    const pair = Buffer.from(`${USER.name}:${USER.password}`).toString('base64')
+    for (const secret of [USER.password, encodeURIComponent(USER.password), pair, 'eyJ'])
+      assert.ok(!log.includes(secret), secret)
   })
 
   it('serves what is here while the token service is away, and says so', async () => {

@@ -83,6 +83,19 @@ describe('users and their clients', () => {
     assert.deepEqual([...statuses], [401, 429])
   })
 
+  it('who show a token in the place of their name are refused without it being written down', async () => {
+    await start({ admission: {} })
+    const signed = (await auth.bearer(['repository:app:pull'], alice)).slice(7)
+    const machine = `seaway_0123456789abcdef_${'Ab-_'.repeat(11)}`
+    for (const token of [signed, machine]) {
+      assert.equal((await auth.as(basic(token, 'x'), 'GET', '/v2/')).status, 401)
+      assert.equal((await auth.as(basic(`x-${token}`, 'x'), 'GET', '/auth/token')).status, 401)
+    }
+    const text = JSON.stringify(auth.audited())
+    assert.ok(text.includes('seaway_0123456789abcdef_[hidden]'))
+    for (const secret of ['Ab-_', 'eyJ', signed.slice(-20)]) assert.ok(!text.includes(secret), secret)
+  })
+
   it('cannot say that they are somebody else to go on guessing', async () => {
     await start({ admission: {} })
     await guess((i) => `203.0.113.${i}`)
