@@ -1,6 +1,7 @@
 /** Users and what is known of their clients: behind proxies, over their limits, over TLS. */
 import assert from 'node:assert/strict'
-import { type AuthServer, basic, startAuthServer } from '../support/auth.ts'
+import { writeFileSync } from 'node:fs'
+import { type AuthServer, basic, htpasswd, startAuthServer } from '../support/auth.ts'
 import { http2Client } from '../support/http2-client.ts'
 import { testIdentity } from '../support/identity.ts'
 import type { RegistryServerOptions } from '../support/registry-server.ts'
@@ -81,6 +82,22 @@ describe('users and their clients', () => {
     assert.deepEqual(await told('203.0.113.6', 'nobody'), there)
     const statuses = new Set(there.map((each) => (each as [number])[0]))
     assert.deepEqual([...statuses], [401, 429])
+  })
+
+  it('that guess one user from many addresses are slowed down; that user goes on where it is known, and others anywhere', async () => {
+    auth = await startAuthServer({
+      server: { admission: PROXY },
+      users: { alice: 'secret', bob: 'builder' }
+    })
+    assert.equal((await from('198.51.100.1', alice)).status, 200)
+    for (let i = 0; i < 52; i++) await from(`203.0.113.${i}`, basic('alice', `guess ${i}`))
+    const late = await from('203.0.113.200', wrong)
+    assert.deepEqual([late.status, late.code], [429, 'TOOMANYREQUESTS'])
+    assert.ok(Number(late.headers['retry-after']) > 0)
+    // a password that isn't remembered, so that it is judged anew
+    writeFileSync(auth.usersFile, htpasswd({ alice: 'changed', bob: 'builder' }))
+    assert.equal((await from('198.51.100.1', basic('alice', 'changed'))).status, 200)
+    assert.equal((await from('203.0.113.201', basic('bob', 'builder'))).status, 200)
   })
 
   it('who show a token in the place of their name are refused without it being written down', async () => {
