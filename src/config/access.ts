@@ -40,7 +40,7 @@ export const ACCESS: readonly Setting[] = [
     'authScheme',
     'bearer|basic',
     'bearer',
-    'how clients are asked to log in: by tokens, or by a password with each request, with which clients cannot pull without one. Both are taken',
+    'how clients are asked to log in: by tokens, or by a password with each request, with which docker cannot pull without one. Both are taken',
     oneOf('bearer', 'basic')
   ),
   row(
