@@ -16,6 +16,7 @@ import type { Log } from './log.ts'
 import { RegistryError, reason } from './oci/errors.ts'
 import type { Registry } from './registry/index.ts'
 import { createSignatures, type Signatures, watchPolicy } from './signatures/index.ts'
+import { dialRules } from './terms.ts'
 
 /** What of the settings is about users. */
 export function authSettings(config: Config): AuthSettings {
@@ -28,7 +29,8 @@ export function authSettings(config: Config): AuthSettings {
     tokenLifetimeMs: config.authTokenLifetime,
     refreshLifetimeMs: config.authRefreshLifetime,
     keyRotationMs: config.authKeyRotation,
-    issuerTimeoutMs: config.authIssuerTimeout
+    issuerTimeoutMs: config.authIssuerTimeout,
+    allowDial: dialRules(config)
   }
 }
 

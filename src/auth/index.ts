@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { AllowDial } from '../ipfs/policy.ts'
 import type { Log } from '../log.ts'
 import { type Access, createAccess } from './access.ts'
 import { createBearer } from './bearer.ts'
@@ -39,6 +40,8 @@ export interface AuthSettings {
   readonly keyRotationMs: number
   /** The deadline of a request to an issuer. */
   readonly issuerTimeoutMs: number
+  /** Where an issuer may say that its keys are; anywhere unless given. */
+  readonly allowDial?: AllowDial
   /** Who slows down guesses; one of its own unless given. */
   readonly throttle?: Throttle
   /** How often files are looked at for changes. */
@@ -95,7 +98,10 @@ export async function openAuth(settings: AuthSettings, log: Log): Promise<Access
         : await watchFile({ ...look, path: rules, parse: parseRules, maxBytes: MAX_RULES_FILE }),
     standing: standingRules(settings),
     bearer: createBearer({ keys, service: settings.service }),
-    issuers: createIssuers({ timeoutMs: settings.issuerTimeoutMs }),
+    issuers: createIssuers({
+      timeoutMs: settings.issuerTimeoutMs,
+      ...(settings.allowDial !== undefined && { allowDial: settings.allowDial })
+    }),
     passwords: createPasswords(),
     throttle: settings.throttle ?? createThrottle(),
     tokenLifetimeMs,

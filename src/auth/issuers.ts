@@ -1,5 +1,7 @@
 import { createRemoteJWKSet, customFetch, decodeJwt, errors, type FetchImplementation, jwtVerify } from 'jose'
 import { LRUCache } from 'lru-cache'
+import { Agent, fetch as fetchBy } from 'undici'
+import { type AllowDial, createPolicy } from '../ipfs/policy.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
 import { BadToken } from './bearer.ts'
 import type { IssuerSetting } from './rules.ts'
@@ -48,10 +50,27 @@ const TOLERANCE = 30
 
 type KeySet = ReturnType<typeof createRemoteJWKSet>
 
-/** Makes {@link Issuers}. `timeoutMs` is the deadline of each request to an issuer. */
-export function createIssuers({ timeoutMs }: { timeoutMs: number }): Issuers {
+/**
+ * Makes {@link Issuers}.
+ *
+ * @param options.timeoutMs the deadline of each request to an issuer
+ * @param options.allowDial where an issuer may say that its keys are, beside its own server; anywhere unless given
+ */
+export function createIssuers(options: { timeoutMs: number; allowDial?: AllowDial }): Issuers {
+  const { timeoutMs } = options
+  const policy = createPolicy(options.allowDial ?? 'any')
+  const careful = new Agent({ connect: { lookup: policy.lookup }, keepAliveTimeout: 1000 })
   const sets = new LRUCache<string, Promise<KeySet>>({ max: 100, ttl: 24 * 3_600_000 })
-  const get: FetchImplementation = (url, options) => limitedFetch(url, options, timeoutMs)
+  const get: FetchImplementation = (url, asked) =>
+    limited(url, asked, timeoutMs, (signal) => fetch(url, { ...asked, redirect: 'manual', signal }))
+  const getElsewhere: FetchImplementation = async (url, asked) => {
+    const refused = policy.urlRefusal(new URL(url))
+    if (refused !== undefined) throw new Error(`${url} is not dialled: ${refused}`)
+    const headers = Object.fromEntries(asked.headers)
+    return limited(url, asked, timeoutMs, (signal) =>
+      fetchBy(url, { headers, redirect: 'manual', signal, dispatcher: careful })
+    )
+  }
 
   /** The keys of an issuer; where they are is found out once a day. */
   function keysOf({ issuer, jwks }: IssuerSetting): Promise<KeySet> {
@@ -63,7 +82,7 @@ export function createIssuers({ timeoutMs }: { timeoutMs: number }): Issuers {
         cacheMaxAge: KEYS_MS,
         cooldownDuration: COOLDOWN,
         timeoutDuration: timeoutMs,
-        [customFetch]: get
+        [customFetch]: jwks !== undefined || url.host === new URL(issuer).host ? get : getElsewhere
       })
     )
     sets.set(key, made)
@@ -118,12 +137,17 @@ export function createIssuers({ timeoutMs }: { timeoutMs: number }): Issuers {
           })
         if (isRefusal(error)) throw new BadToken('the token is not one of its issuer', { cause: error })
         throw new RegistryError('UNAVAILABLE', `the keys of '${setting.name}' cannot be had; try again`, {
-          cause: new Error(`${setting.issuer}: ${reason(error)}`),
+          cause: new Error(`${setting.issuer}: ${reason(failureOf(error))}`),
           headers: { 'Retry-After': '5' }
         })
       }
     }
   }
+}
+
+/** What a fetch failed with, which it hides. */
+function failureOf(error: unknown): unknown {
+  return error instanceof TypeError && error.cause !== undefined ? error.cause : error
 }
 
 /** Who a token says has issued it: nothing is proven yet. */
@@ -159,20 +183,27 @@ function plainClaims(payload: Readonly<Record<string, unknown>>): Record<string,
   return Object.fromEntries(fit.map(([name, value]) => [name, String(value)]))
 }
 
-/** Fetches without following redirects, and no more than {@link MAX_ANSWER}. */
-async function limitedFetch(
+/** What is used of an answer. */
+interface Answer {
+  readonly status: number
+  readonly headers: Iterable<[string, string]>
+  readonly body: AsyncIterable<Uint8Array> | null
+}
+
+/** Fetches by `ask`, which follows no redirects, and no more than {@link MAX_ANSWER}. */
+async function limited(
   url: string,
-  options: Parameters<FetchImplementation>[1],
-  timeoutMs: number
+  { signal }: Parameters<FetchImplementation>[1],
+  timeoutMs: number,
+  ask: (signal: AbortSignal) => Promise<unknown>
 ): Promise<Response> {
-  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeoutMs)])
-  const answer = await fetch(url, { ...options, redirect: 'manual', signal })
+  const answer = (await ask(AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))) as Answer
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of answer.body ?? []) {
-    size += (chunk as Uint8Array).length
+    size += chunk.length
     if (size > MAX_ANSWER) throw new Error(`${url} answers with more than ${MAX_ANSWER} bytes`)
-    chunks.push(chunk as Uint8Array)
+    chunks.push(chunk)
   }
-  return new Response(Buffer.concat(chunks), { status: answer.status || 502, headers: answer.headers })
+  return new Response(Buffer.concat(chunks), { status: answer.status || 502, headers: [...answer.headers] })
 }

@@ -150,6 +150,35 @@ describe('tokens of issuers', () => {
     })
   }
 
+  it('may not have their keys where the gateway must not go, but for what the operator names', async () => {
+    const beside = await startProvider()
+    try {
+      for (const name of ['127.0.0.1', 'localhost']) {
+        const keys = `${beside.url.replace('127.0.0.1', name)}/keys`
+        const setting = known[0] as IssuerSetting
+        const token = await provider.sign(claims)
+        provider.instead = (_, res) => res.end(JSON.stringify({ issuer: provider.url, jwks_uri: keys }))
+        const careful = createIssuers({ timeoutMs: 3000, allowDial: 'public' })
+        await assert.rejects(careful.verify(token, known), (error: Error) => {
+          assert.match((error.cause as Error).message, /isn't a public address/)
+          return true
+        })
+        assert.deepEqual(beside.asked, {})
+        // their own server, and what the rules file says of it
+        provider.instead = undefined
+        assert.equal(
+          (await createIssuers({ timeoutMs: 3000, allowDial: 'public' }).verify(token, known)).name,
+          'acme/app'
+        )
+        beside.keys = provider.keys
+        assert.equal((await careful.verify(token, [{ ...setting, jwks: keys }])).name, 'acme/app')
+        delete beside.asked['/keys']
+      }
+    } finally {
+      await beside.stop()
+    }
+  })
+
   it('push to the repository that a rule gives them, and to nothing else', async () => {
     const auth = await startAuthServer({
       rules: `
