@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { parse as parseYaml } from 'yaml'
+import { createRequire } from 'node:module'
 import { ACCESS } from './config/access.ts'
 import { check } from './config/check.ts'
 import { CONTENT } from './config/content.ts'
@@ -94,7 +94,9 @@ function readFile(path: string | undefined): Record<string, string> {
   if (path === undefined || path === '') return {}
   let parsed: unknown
   try {
-    parsed = parseYaml(readFileSync(path, 'utf8'))
+    // loaded here because most have no such file
+    const { parse } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
+    parsed = parse(readFileSync(path, 'utf8'))
   } catch (error) {
     throw new ConfigError(`the settings file ${path} cannot be read: ${(error as Error).message}`)
   }

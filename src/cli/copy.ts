@@ -1,18 +1,17 @@
 import { ConfigError } from '../config.ts'
+import type { Target } from '../move/index.ts'
 import {
   type EnginePlace,
   type ImageName,
   imageText,
-  MoveError,
-  mayBeLayout,
   nameInGateway,
   type Place,
-  parsePlace,
-  type Target
-} from '../move/index.ts'
+  parsePlace
+} from '../move/places.ts'
+import { MoveError } from '../move/types.ts'
 import type { Command } from './command.ts'
 import { inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
-import type { OpenStores } from './stores.ts'
+import { mover, type OpenStores } from './stores.ts'
 
 /** `seaway copy SOURCE TARGET` */
 export const copy: Command = {
@@ -68,7 +67,7 @@ async function targetAt(
     const shown = `${place.url.host}/${imageText(image)}`
     return { kind: 'stores', to: () => ({ store, tag: image.tag, shown }) }
   }
-  if (!(await mayBeLayout(place.path)))
+  if (!(await (await mover()).mayBeLayout(place.path)))
     throw new MoveError(`${place.path} holds something else than an OCI layout; name a new folder`)
   const store = stores.layout(place.path)
   const tagOf = (called: string | undefined) =>

@@ -1,6 +1,6 @@
 import { CID } from 'multiformats/cid'
 import { ConfigError } from '../config.ts'
-import { parsePlace } from '../move/index.ts'
+import { parsePlace } from '../move/places.ts'
 import { DEFAULT_DOMAIN, displayName, looksLikeDomain, parseRepository } from '../oci/reference.ts'
 import { createBars } from './bars.ts'
 import type { Call, Command, Operations } from './command.ts'

@@ -1,6 +1,7 @@
 import { RegistryError } from '../oci/errors.ts'
 import type { Cursor, ImagesQuery, SourceName } from '../registry/index.ts'
-import { type ImageSummary, needsDetails } from '../registry/look-summary.ts'
+import { needsDetails } from '../registry/look-details.ts'
+import type { ImageSummary } from '../registry/look-summary.ts'
 import { sourceText } from '../registry/source-name.ts'
 import { type Column, createColumns } from './columns.ts'
 import type { Call, CommandContext } from './command.ts'

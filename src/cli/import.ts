@@ -1,5 +1,5 @@
 import { ConfigError } from '../config.ts'
-import { type FilePlace, nameInGateway, type Place, parseImage, parsePlace } from '../move/index.ts'
+import { type FilePlace, nameInGateway, type Place, parseImage, parsePlace } from '../move/places.ts'
 import type { Command } from './command.ts'
 import { domainOf, inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
 

@@ -1,24 +1,17 @@
 import { join } from 'node:path'
 import { ConfigError } from '../config.ts'
-import {
-  createLayerMemory,
-  type Destination,
-  type Manner,
-  MoveError,
-  type MoveReport,
-  moveImages,
-  type Place,
-  parseCompression,
-  parsePlatform,
-  type Target
-} from '../move/index.ts'
+import { parseCompression } from '../move/compress.ts'
+import type { Destination, Manner, MoveReport, Target } from '../move/index.ts'
+import { type Place } from '../move/places.ts'
+import { parsePlatform } from '../move/platform.ts'
+import { MoveError } from '../move/types.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, parseDomain, parseRepository } from '../oci/reference.ts'
 import type { Server } from '../upstream/direct.ts'
 import { parseRegistry } from '../upstream/registry-name.ts'
 import { createBars, movedText } from './bars.ts'
 import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
-import { type Address, connections, type OpenStores, openStores, patience } from './stores.ts'
+import { type Address, connections, mover, type OpenStores, openStores, patience } from './stores.ts'
 import { formatJson, formatTable } from './terminal.ts'
 
 type Options = Parameters<Command['run']>[2]
@@ -52,6 +45,7 @@ export async function runMove(
   )
   const work = async (address: Address | undefined, call: Call, operations: Operations | undefined) => {
     const bars = createBars(process.stderr, options.json === true)
+    const { createLayerMemory, moveImages } = await mover()
     const stores = await openStores(context.config, address, bars.reporter)
     try {
       const { places, target } = await plan(stores, call.signal)

@@ -1,7 +1,9 @@
 import { ConfigError } from '../config.ts'
-import { MoveError, mayBeLayout, type Place, parsePlace } from '../move/index.ts'
+import { type Place, parsePlace } from '../move/places.ts'
+import { MoveError } from '../move/types.ts'
 import type { Command } from './command.ts'
 import { MOVE_OPTIONS, runMove, usage } from './moving.ts'
+import { mover } from './stores.ts'
 
 /** `seaway pull IMAGE…` */
 export const pull: Command = {
@@ -42,7 +44,7 @@ export const pull: Command = {
     await runMove(context, options, needsGateway, async (stores) => {
       if (place.kind === 'archive')
         return { places, target: { kind: 'archive', path: place.path, name: undefined } }
-      if (!(await mayBeLayout(place.path)))
+      if (!(await (await mover()).mayBeLayout(place.path)))
         throw new MoveError(`${place.path} holds something else than an OCI layout; name a new folder`)
       // images of several repositories are told apart by their whole names
       const several =

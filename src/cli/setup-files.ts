@@ -1,4 +1,4 @@
-import { parseDocument } from 'yaml'
+import { createRequire } from 'node:module'
 
 /** A file that makes a client use the gateway. */
 export interface ClientFile {
@@ -114,6 +114,8 @@ export const CLIENTS: Readonly<Record<string, (target: Target) => ClientFile>> =
   k3s: (target) => ({
     path: '/etc/rancher/k3s/registries.yaml',
     content(before) {
+      // loaded here, as for all that few commands need
+      const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
       const document = parseDocument(before ?? '')
       if (document.errors.length > 0) throw new Error('it is no YAML')
       const path = ['mirrors', '*', 'endpoint']

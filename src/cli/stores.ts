@@ -1,15 +1,8 @@
 import { type Config, ConfigError } from '../config.ts'
 import type { CarStore } from '../move/car-store.ts'
-import {
-  createEngine,
-  createLayoutStore,
-  createRegistryStore,
-  type Engine,
-  type ImageStore,
-  type Place,
-  type Reporter,
-  type Stores
-} from '../move/index.ts'
+import type { Engine, Stores } from '../move/index.ts'
+import { type Place } from '../move/places.ts'
+import { type ImageStore, type Reporter } from '../move/types.ts'
 import type { DirectRegistry, Server } from '../upstream/direct.ts'
 import { loginFile } from './logins.ts'
 
@@ -23,8 +16,9 @@ export interface Address {
 /** How long a gateway is waited for that itself waits so long for others, in milliseconds. */
 export const patience = (pullTimeout: number): number => pullTimeout * 1.5
 
-/** What connects to others. Loaded only where something is moved: it takes a good part of a start. */
+/** What connects to others, and what moves. Both are loaded where they are needed: they take a good part of a start. */
 export const connections = () => import('../upstream/direct.ts')
+export const mover = () => import('../move/index.ts')
 
 /** Stores that are open, and what closes them. */
 export interface OpenStores extends Stores {
@@ -43,7 +37,8 @@ export async function openStores(
   address: Address | undefined,
   report: Reporter
 ): Promise<OpenStores> {
-  const { openDirect, openServer } = await connections()
+  const [{ openDirect, openServer }, { createEngine, createLayoutStore, createRegistryStore }] =
+    await Promise.all([connections(), mover()])
   const options = {
     timeoutMs: patience(config.pullTimeout),
     proxies: config.proxies,
@@ -119,7 +114,7 @@ function engineAt({ dockerHost, podmanHost }: Config, kind: Engine['kind']): Add
 
 /** Opens an engine alone. */
 export async function openEngine(config: Config, kind: Engine['kind']): Promise<Engine> {
-  const { openServer } = await connections()
+  const [{ openServer }, { createEngine }] = await Promise.all([connections(), mover()])
   const { pullTimeout, proxies, trustedCa: ca } = config
   const options = { timeoutMs: patience(pullTimeout), proxies, ca }
   return createEngine(openServer({ ...options, ...engineAt(config, kind) }), kind)

@@ -1,14 +1,8 @@
 import { RegistryError } from '../oci/errors.ts'
 import { globMatches } from './glob.ts'
 import type { ImageRepository, ImageSource } from './image-source.ts'
-import {
-  type ImageFilter,
-  type ImageSummary,
-  isWanted,
-  needsDetails,
-  problemOf,
-  summaryOf
-} from './look-summary.ts'
+import { needsDetails } from './look-details.ts'
+import { type ImageFilter, type ImageSummary, isWanted, problemOf, summaryOf } from './look-summary.ts'
 
 /** What is listed. */
 export interface ImagesQuery extends ImageFilter {

@@ -51,13 +51,6 @@ export interface ImageFilter {
   readonly smallerThan?: number
 }
 
-/** Whether a filter asks for what only manifests and configs tell. */
-export function needsDetails(filter: ImageFilter): boolean {
-  const { labels = [], platform, olderThan, newerThan, largerThan, smallerThan } = filter
-  const asked = [platform, olderThan, newerThan, largerThan, smallerThan]
-  return labels.length > 0 || asked.some((value) => value !== undefined)
-}
-
 /**
  * What one tag points at. What can't be read is told in `problem`.
  *
