@@ -24,11 +24,13 @@ describe('ipfs: a delegated router', () => {
   })
 
   /** A server, and what it was asked. */
-  async function serve(handle: RequestListener): Promise<{ url: string; asked: string[] }> {
+  async function serve(
+    handle: (...given: Parameters<RequestListener>) => unknown
+  ): Promise<{ url: string; asked: string[] }> {
     const asked: string[] = []
     const server = createServer((req, res) => {
       asked.push(`${req.method} ${req.url}`)
-      handle(req, res)
+      void handle(req, res)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     running.push({
