@@ -37,9 +37,10 @@ export function createBars(
     return `${as === undefined ? short : screen.paint(short, as)}\n`
   }
   function erase(): string {
-    const up = drawn === 0 ? '' : `\u001b[${drawn}A`
+    // line by line: of a screen that is cleared from its top, tmux keeps what was there
+    const lines = '\u001b[1A\u001b[2K'.repeat(drawn)
     drawn = 0
-    return `\r${up}\u001b[J`
+    return `\r${lines}`
   }
   function draw(): void {
     if (!shown) return

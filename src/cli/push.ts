@@ -1,5 +1,5 @@
 import { ConfigError } from '../config.ts'
-import { nameInGateway, type Place, parseImage, parsePlace } from '../move/places.ts'
+import { imageText, nameInGateway, type Place, parseImage, parsePlace } from '../move/places.ts'
 import type { Command } from './command.ts'
 import { domainOf, inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
 
@@ -52,7 +52,12 @@ export const push: Command = {
       places,
       target: {
         kind: 'stores',
-        to: (called) => inGateway(stores, name ?? nameInGateway(called ?? WAITING, domain))
+        to: (called) => {
+          if (name !== undefined || called !== undefined)
+            return inGateway(stores, name ?? nameInGateway(called ?? '', domain))
+          const waiting = nameInGateway(WAITING, domain)
+          return { store: stores.gateway(waiting.repository), tag: waiting.tag, shown: imageText(waiting) }
+        }
       }
     }))
   }

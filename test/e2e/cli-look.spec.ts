@@ -4,6 +4,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { dockerArchive } from '../support/docker-archive.ts'
 import { misfits } from '../support/json-shapes.ts'
 import { labelledImage, twoPlatforms } from '../support/labelled-images.ts'
 import { ociClient } from '../support/oci-client.ts'
@@ -170,6 +171,47 @@ describe('looking at images on the command line', function () {
     assert.ok(!plain.includes(ESCAPE))
     for (const line of plain.split('\n')) assert.ok(line.length <= 115, line)
     assert.match(plain, /…$/m)
+  })
+
+  it('what is pushed on a terminal has a bar a layer and one for all; what is there already is said', async () => {
+    const dir = folder('terminal-push')
+    await mkdir(dir, { recursive: true })
+    const { bytes } = await dockerArchive('bars.test/app:1')
+    await writeFile(join(dir, 'app.tar'), bytes)
+    const half = 100_000
+    const feed = `head -c ${half} app.tar; until [ -e go ]; do sleep 0.1; done; tail -c +${half + 1} app.tar`
+    const command = ['sh', '-c', `cd ${dir}; { ${feed}; } | "$0" "$@"`, process.execPath, MAIN, 'push', '-']
+    const env = gatewayEnv(ships.data)
+    const terminal = await openTerminal({ dir, command, env })
+    try {
+      await terminal.until(
+        /^a\/layer\.tar +\[=+ *\] +[\d.]+ kB of 20\d kB .*\/s .* left\nin all +\[=+ *\] +[\d.]+ kB of 20\d kB .*\/s .* left$/m
+      )
+      await writeFile(join(dir, 'go'), '')
+      assert.equal(await terminal.ended(), 0, await terminal.screen())
+      const screen = await terminal.screen()
+      // what is done first is said first
+      for (const line of [
+        /^a\/layer\.tar +20\d kB$/m,
+        /^b\/layer\.tar +[\d.]+ kB$/m,
+        /kB\nIMAGE +TO +DIGEST *$/m
+      ])
+        assert.match(screen, line)
+      assert.match(
+        screen,
+        /^2 blobs moved \(.*\), 0 blobs there already \(0 B\)\nbars\.test is now at root bafy/m
+      )
+      assert.doesNotMatch(screen, /in all/)
+    } finally {
+      await terminal.stop()
+    }
+    const layout = `oci:${join(dir, 'layout')}`
+    await piped(ships, 'copy', 'bars.test/app:1', layout)
+    assert.match(
+      await shown('again', ['push', layout, '--name', 'bars.test/app:2'], { NO_COLOR: '1' }),
+      /already there \([\s\S]*0 blobs moved \(0 B\), 3 blobs there already/
+    )
+    await piped(ships, 'rm', '--all', 'bars.test/app')
   })
 
   it('what an image says of itself does not steer the terminal', async () => {
