@@ -89,6 +89,24 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
     return { repository, from, url: next }
   }
 
+  async function cancel({ repository, from, url }: Upload): Promise<void> {
+    const signal = AbortSignal.timeout(CANCEL_MS)
+    const asked = { method: 'DELETE', repository, from, path: url, signal } as const
+    // where it is still read, as it may not be known yet that it broke off, it can't be given up
+    const isBusy = () =>
+      mirror.ask(asked).then(
+        ({ body }) => {
+          body.resume()
+          return false
+        },
+        (error: unknown) => error instanceof UpstreamError && error.status === 409
+      )
+    while (await isBusy()) {
+      await sleep(CANCEL_PAUSE, undefined, { signal }).catch(() => undefined)
+      if (signal.aborted) return
+    }
+  }
+
   return {
     async sizeOf(repository, path, signal) {
       try {
@@ -111,10 +129,16 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
         }).toString()
         const path = `blobs/uploads/${query === '' ? '' : `?${query}`}`
         const from = mount?.from
-        const reply = await mirror.ask({ method: 'POST', repository, path, from, signal })
-        if (reply.status !== 201) return goesOn({ repository, from }, reply)
-        reply.body.resume()
-        return undefined
+        // what is begun while nobody wants it any more would stay there: its name is waited for, and it is given up
+        const upload = await lingering(signal, CANCEL_MS, async (later) => {
+          const reply = await mirror.ask({ method: 'POST', repository, path, from, signal: later })
+          if (reply.status !== 201) return goesOn({ repository, from }, reply)
+          reply.body.resume()
+          return undefined
+        })
+        if (signal.aborted && upload !== undefined) await cancel(upload)
+        signal.throwIfAborted()
+        return upload
       }),
 
     async send(upload, content, range, signal) {
@@ -151,23 +175,7 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
       reply.body.resume()
     },
 
-    async cancel({ repository, from, url }) {
-      const signal = AbortSignal.timeout(CANCEL_MS)
-      const asked = { method: 'DELETE', repository, from, path: url, signal } as const
-      // where it is still read, as it may not be known yet that it broke off, it can't be given up
-      const isBusy = () =>
-        mirror.ask(asked).then(
-          ({ body }) => {
-            body.resume()
-            return false
-          },
-          (error: unknown) => error instanceof UpstreamError && error.status === 409
-        )
-      while (await isBusy()) {
-        await sleep(CANCEL_PAUSE, undefined, { signal }).catch(() => undefined)
-        if (signal.aborted) return
-      }
-    },
+    cancel,
 
     putManifest: (repository, reference, { bytes, mediaType, digest }, signal) =>
       patiently(signal, async () => {
@@ -193,4 +201,25 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
 function unknown(error: unknown): undefined {
   if (error instanceof UpstreamError && error.fault === 'unknown') return undefined
   throw error
+}
+
+/** Does work whose signal is aborted some milliseconds after `signal`. */
+async function lingering<T>(
+  signal: AbortSignal,
+  ms: number,
+  work: (signal: AbortSignal) => Promise<T>
+): Promise<T> {
+  signal.throwIfAborted()
+  const later = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const wait = () => {
+    timer = setTimeout(() => later.abort(signal.reason), ms)
+  }
+  signal.addEventListener('abort', wait, { once: true })
+  try {
+    return await work(later.signal)
+  } finally {
+    signal.removeEventListener('abort', wait)
+    clearTimeout(timer)
+  }
 }

@@ -64,4 +64,25 @@ describe('a registry that a user names', () => {
     await assert.rejects(open(url, { auth }).manifest('a/b', '1', signal), /refuses the user or password/)
     await assert.rejects(open(url).manifest('a/b', '1', signal), /answered 401 when asked for a token/)
   })
+
+  it('loses no upload that it began while nobody wanted it any more', async () => {
+    const registry = await start({})
+    const stop = new AbortController()
+    const asked: string[] = []
+    const given = Promise.withResolvers<void>()
+    registry.fault = (req, res) => {
+      asked.push(`${req.method} ${req.url}`)
+      if (req.method === 'POST') {
+        stop.abort(new Error('interrupted'))
+        setTimeout(() => res.writeHead(202, { location: '/v2/a/b/blobs/uploads/1' }).end(), 50)
+      } else {
+        res.writeHead(204).end()
+        given.resolve()
+      }
+      return true
+    }
+    await assert.rejects(open(registry.url).uploads.begin('a/b', undefined, stop.signal), /interrupted/)
+    await given.promise
+    assert.deepEqual(asked, ['POST /v2/a/b/blobs/uploads/', 'DELETE /v2/a/b/blobs/uploads/1'])
+  })
 })
