@@ -31,8 +31,8 @@ describe('moving images', function () {
 
   const idOf = async (name: string, of = engine) =>
     (await of.docker(['image', 'inspect', '--format', '{{.Id}}', name])).stdout.trim()
-  const seaway = async (args: string[], on = gateway): Promise<Report> => {
-    const { stdout } = await on.seaway([...args, '--json', '--docker-host', engine.host])
+  const seaway = async (args: string[], on = gateway, of = engine): Promise<Report> => {
+    const { stdout } = await on.seaway([...args, '--json', '--docker-host', of.host])
     assert.deepEqual(
       Object.keys(JSON.parse(stdout) as object),
       documented('push, pull, copy, import, export (oci:)')
@@ -79,26 +79,24 @@ describe('moving images', function () {
 
   it('pulls it into another engine on another gateway: image ids are equal, layers come once', async () => {
     const names = images.map(({ name }) => name)
-    await forgetImages(engine)
+    const there = bed.keep(await startDocker({ dir: bed.folder('f') }))
     const other = await bed.gateway('b', {
       env: { SEAWAY_PEERS: gateway.peers.join(','), SEAWAY_LOG_LEVEL: 'info' }
     })
     const root = await gateway.root('example.com')
-    const report = await seaway(
-      ['pull', ...names.map((name) => name.replace('example.com', `ipfs/${root}`))],
-      other
-    )
+    const theirs = (name: string) => name.replace('example.com', `ipfs/${root}`)
+    const report = await seaway(['pull', ...names.map(theirs)], other, there)
     assert.equal(report.moved.blobs, SHARED + IMAGES)
-    for (const name of names)
-      assert.equal(await idOf(name.replace('example.com', `ipfs/${root}`)), ids.get(name))
+    for (const name of names) assert.equal(await idOf(theirs(name), there), ids.get(name))
     // it pulled them by itself, and keeps no name that only it knows
-    const { stdout } = await engine.docker(['images', '--digests', '--format', '{{.Repository}}'])
+    const { stdout } = await there.docker(['images', '--digests', '--format', '{{.Repository}}'])
     assert.doesNotMatch(stdout, /127\.0\.0\.1/)
     const requests = (await other.logged()).filter(({ url }) => /\/blobs\/sha256:/.test(String(url)))
     assert.ok(requests.some(({ client }) => /127\.0\.0\.1/.test(String(client))))
-    const again = await seaway(['pull', names[0] as string])
+    const again = await seaway(['pull', names[0] as string], gateway, there)
     assert.equal(again.moved.blobs, 0)
-    assert.equal(await idOf(names[0] as string), ids.get(names[0] as string))
+    assert.equal(await idOf(names[0] as string, there), ids.get(names[0] as string))
+    await there.stop()
   })
 
   it('of an image with one layer more, that layer alone is moved, in and out', async () => {
