@@ -13,7 +13,7 @@ import { startBind } from './support/bind.ts'
 import { gatewayEnv, runSeaway, type SeawayGateway } from './support/gateway.ts'
 import { available, type RunResult } from './support/process.ts'
 import { startRegistry } from './support/registry.ts'
-import { openTerminal } from './support/terminal.ts'
+import { openTerminal, shownBy } from './support/terminal.ts'
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts')
 const ESCAPE = '\u001b'
@@ -80,25 +80,16 @@ describe('looking at images on the command line', function () {
     (await piped(at, ...args)).trimEnd().split('\n')
 
   /** What a command shows on a terminal. */
-  async function shown(
-    name: string,
-    args: readonly string[],
-    env: Record<string, string> = {}
-  ): Promise<string> {
-    const command = [process.execPath, MAIN, ...args]
-    const terminal = await openTerminal({
-      dir: folder(`terminal-${name}`),
-      command,
-      env: { ...gatewayEnv(ships.data), ...env },
-      columns: 115
-    })
-    try {
-      assert.equal(await terminal.ended(), 0, await terminal.screen())
-      return await terminal.screen({ colours: true })
-    } finally {
-      await terminal.stop()
-    }
-  }
+  const shown = (name: string, args: readonly string[], env: Record<string, string> = {}): Promise<string> =>
+    shownBy(
+      {
+        dir: folder(`terminal-${name}`),
+        command: [process.execPath, MAIN, ...args],
+        env: { ...gatewayEnv(ships.data), ...env },
+        columns: 115
+      },
+      { colours: true }
+    )
 
   const COMMANDS: Record<string, { args: () => string[]; shape: string; shows: RegExp }> = {
     images: {

@@ -1,4 +1,5 @@
 /** A terminal as people sit at: tmux runs a program on one, types into it and tells what stands on its screen. */
+import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -80,5 +81,16 @@ export async function openTerminal(options: TerminalOptions): Promise<Terminal> 
       return Number(said)
     },
     stop: async () => void (await tmux('kill-server').catch(() => '')) // gone already
+  }
+}
+
+/** What a program shows on a terminal until it ends, which must be well; lines that were too long as one. */
+export async function shownBy(options: TerminalOptions, look?: { colours?: boolean }): Promise<string> {
+  const terminal = await openTerminal(options)
+  try {
+    assert.equal(await terminal.ended(), 0, await terminal.screen())
+    return await terminal.screen(look)
+  } finally {
+    await terminal.stop()
   }
 }
