@@ -10,6 +10,7 @@ import type { SeawayGateway } from './support/gateway.ts'
 import { type Image, makeImage } from './support/images.ts'
 import { available, run } from './support/process.ts'
 import { servePodman } from './support/storage-clients.ts'
+import { mayMount, mountTmpfs } from './support/tmpfs.ts'
 
 interface Report {
   images: { image: string; to: string; digest: string }[]
@@ -286,5 +287,27 @@ describe('moving images', function () {
       if (status === 1) assert.equal(ended.stderr.trim().split('\n').length, 1, ended.stderr)
     }
     assert.deepEqual(await readdir(layout), ['short.tar'])
+  })
+
+  it('finds no room: one line says so, and no image is left half-written', async function () {
+    if (!mayMount()) this.skip()
+    const name = images[0]?.name as string
+    const small = bed.keep(await mountTmpfs(bed.folder('small'), '12k'))
+    for (const into of ['oci:layout', 'archive:app.tar']) {
+      const [kind = '', file = ''] = into.split(':')
+      const args = ['pull', name, '--into', `${kind}:${join(small.path, file)}`]
+      const { status, stderr } = await gateway.seaway(args, { allowFailure: true })
+      assert.equal(status, 1)
+      assert.match(stderr, /^seaway: [^\n]*(no space|ENOSPC|full)[^\n]*\n$/i)
+    }
+    const car = join(small.path, 'app.car')
+    const { status, stderr } = await gateway.seaway(['export', 'example.com', car], { allowFailure: true })
+    assert.equal(status, 1)
+    assert.match(stderr, /^seaway: [^\n]*(no space|ENOSPC|full)[^\n]*\n$/i)
+    const left = await readdir(small.path, { recursive: true })
+    assert.deepEqual(
+      left.filter((path) => /index\.json$|\.tar$|\.car$/.test(path)),
+      []
+    )
   })
 })
