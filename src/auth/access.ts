@@ -65,7 +65,7 @@ const NOBODY: ReadonlyMap<string, string> = new Map()
 export function createAccess(options: {
   users: Watched<ReadonlyMap<string, string>> | undefined
   tokens: Tokens
-  rules: Watched<AccessRules>
+  rules: Pick<Watched<AccessRules>, 'current'>
   /** What holds besides the rules file. */
   standing: readonly Rule[]
   bearer: Bearer
@@ -97,7 +97,10 @@ export function createAccess(options: {
   }
 
   async function byPassword(user: string, password: string, address: string): Promise<Identity> {
-    const users = (await options.users?.current()) ?? NOBODY
+    const seen = (await options.users?.current()) ?? NOBODY
+    const isKnown = passwords.known(password, seen.get(user) ?? '')
+    // who was made a moment ago, or has another password since, neither waits nor counts as one who guesses
+    const users = isKnown ? seen : ((await options.users?.latest()) ?? NOBODY)
     // made for those who are there too: it takes its time
     const decoy = decoyOf(user, users)
     const stored = users.get(user)

@@ -6,6 +6,8 @@ import { reason } from '../oci/errors.ts'
 export interface Watched<T> {
   /** What it says; what it said last while it can't be read or is wrong. */
   current(): Promise<T>
+  /** The same, looked at now: where somebody would be refused for what has just changed. */
+  latest(): Promise<T>
 }
 
 /** How often a file is looked at, at most, in milliseconds. */
@@ -90,16 +92,22 @@ export async function watchFiles<T>(options: {
     }
   }
 
+  async function upTo(ageMs: number): Promise<T> {
+    if (looking === undefined && performance.now() - looked >= ageMs) {
+      looking = look().finally(() => {
+        looked = performance.now()
+        looking = undefined
+      })
+    }
+    await looking
+    return value
+  }
+
   return {
-    async current() {
-      if (looking === undefined && performance.now() - looked >= lookEveryMs) {
-        looking = look().finally(() => {
-          looked = performance.now()
-          looking = undefined
-        })
-      }
-      await looking
-      return value
+    current: () => upTo(lookEveryMs),
+    async latest() {
+      await looking // what began before may have missed it
+      return upTo(0)
     }
   }
 }

@@ -118,6 +118,15 @@ describe('a file that is read again when it changes', () => {
     assert.equal(await file.current(), 'four')
   })
 
+  it('is looked at now and then, or at once', async () => {
+    writeFileSync(path, 'one')
+    const file = await watch({ lookEveryMs: 60_000 })
+    writeFileSync(path, 'two')
+    assert.equal(await file.current(), 'one')
+    assert.equal(await file.latest(), 'two')
+    assert.equal(await file.current(), 'two')
+  })
+
   it('must be right at first', async () => {
     writeFileSync(path, 'bad')
     await assert.rejects(watch(), (error: Error) => error.message === `${path}: it is bad`)

@@ -31,6 +31,22 @@ describe('users over HTTP', function () {
       assert.ok([400, 404].includes((await auth.as(alice, 'GET', path)).status), path)
   })
 
+  it('who was made a moment ago is let in at once, with no guess counted', async () => {
+    const server = await startAuthServer({ settings: { lookEveryMs: 60_000 } })
+    try {
+      assert.equal((await server.as(basic('alice', 'secret'), 'GET', '/v2/')).status, 200)
+      writeFileSync(server.usersFile, htpasswd({ alice: 'another', dave: 'made now' }))
+      assert.equal((await server.as(basic('dave', 'made now'), 'GET', '/v2/')).status, 200)
+      assert.equal((await server.as(basic('alice', 'another'), 'GET', '/v2/')).status, 200)
+      assert.deepEqual(
+        server.audited().filter(({ event }) => event === 'refused'),
+        []
+      )
+    } finally {
+      await server.stop()
+    }
+  })
+
   describe('rights', () => {
     it('that anybody has need no login, and logging in takes none away', async () => {
       await pushAs(auth, alice, 'example.com/public/app', '1')
