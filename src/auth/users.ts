@@ -85,12 +85,12 @@ async function rewrite(file: string, name: string, hash: string | undefined): Pr
   const others = before.split('\n').filter((line) => !line.trim().startsWith(`${name}:`))
   while (others.at(-1)?.trim() === '') others.pop()
   const lines = hash === undefined ? others : [...others, `${name}:${hash}`]
-  const was = await stat(file).catch(() => undefined)
+  const was = await stat(file).catch(() => undefined) // none yet; what else is wrong with it, writing says
   await writeWhole(file, lines.map((line) => `${line}\n`).join(''), async (written) => {
     if (was === undefined) return
-    // a group that may read the file goes on being able to; only root may give files away
+    // a group that may read the file goes on being able to
     await written.chmod(was.mode & 0o777)
-    await written.chown(was.uid, was.gid).catch(() => undefined)
+    await written.chown(was.uid, was.gid).catch(() => undefined) // only root may give files away
   })
   return users.has(name)
 }

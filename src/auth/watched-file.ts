@@ -118,6 +118,6 @@ async function versionsOf(files: readonly string[]): Promise<string> {
 
 /** What changes when a file does; `undefined` where there is none. */
 async function versionOf(path: string): Promise<string | undefined> {
-  const file = await stat(path, { bigint: true }).catch(() => undefined)
+  const file = await stat(path, { bigint: true }).catch(() => undefined) // there is none: who reads it says why
   return file && [file.ino, file.size, file.mtimeNs, file.ctimeNs].join()
 }

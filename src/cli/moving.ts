@@ -125,8 +125,10 @@ async function nearHost(
   operations: Operations | undefined,
   call: Call
 ): Promise<string | undefined> {
-  // one of an earlier version doesn't say
-  if (operations !== undefined) return (await operations.address({}, call).catch(() => undefined))?.host
+  if (operations !== undefined) {
+    const said = await operations.address({}, call).catch(() => undefined) // one of an earlier version doesn't say
+    return said?.host
+  }
   return /^http:\/\/(127\.[\d.]+:\d+)$/.exec(address?.url ?? '')?.[1]
 }
 
@@ -174,6 +176,7 @@ async function rootsOf(
   }
   const roots: Record<string, string> = {}
   for (const domain of domains) {
+    // the images are moved: a root that can't be told is left out
     const found = await operations.root({ domain }, call).catch(() => undefined)
     if (found !== undefined) roots[domain] = found.root
   }
