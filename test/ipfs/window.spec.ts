@@ -4,7 +4,8 @@ import { addFile, content, forever, startNode, stopNodes, type TestNode } from '
 
 const MiB = 1024 * 1024
 
-describe('ipfs: reading ahead', () => {
+describe('ipfs: reading ahead', function () {
+  this.timeout(60_000)
   afterEach(stopNodes)
 
   async function pair() {

@@ -55,6 +55,9 @@ export const ANSWERS: Readonly<Record<string, readonly number[]>> = {
   'HEAD /auth/whoami': [200]
 }
 
+/** What is about something in particular, for whoever has no right to it. */
+const FORBIDDEN = { pull: 403, push: 403, delete: 403, publish: 403, admin: 403 } as const
+
 /** Of open routes: what those get whose credentials are wrong, where they are looked at all the same. */
 export const WRONG: Readonly<Record<string, number>> = {
   'GET /auth/token': 401,
@@ -97,21 +100,13 @@ export const KINDS: Record<string, Expected> = {
   'right user without right': {
     ping: 'in',
     list: 'in',
-    pull: 403,
-    push: 403,
-    delete: 403,
-    publish: 403,
-    admin: 403
+    ...FORBIDDEN
   },
   'right token': { ping: 'in', list: 401, pull: 'in', push: 'in', delete: 'in', publish: 401, admin: 401 },
   'token without right': {
     ping: 'in',
     list: 401,
-    pull: 403,
-    push: 403,
-    delete: 403,
-    publish: 403,
-    admin: 403
+    ...FORBIDDEN
   },
   'anonymous token': { ping: 'in', list: 401, pull: 401, push: 401, delete: 401, publish: 401, admin: 401 },
   'token for lists': {
@@ -151,11 +146,7 @@ export const KINDS: Record<string, Expected> = {
   "other repository's machine token": {
     ping: 'in',
     list: 'in',
-    pull: 403,
-    push: 403,
-    delete: 403,
-    publish: 403,
-    admin: 403
+    ...FORBIDDEN
   },
   'expired machine token': none,
   'revoked machine token': none,
