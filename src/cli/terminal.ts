@@ -38,9 +38,12 @@ export function formatJson(value: unknown): string {
   return JSON.stringify(value, undefined, 2)
 }
 
+/** What programs write that keep no time (Go's zero time), in ms since 1970. */
+const NO_TIME = Date.parse('0001-01-01T00:00:00Z')
+
 /** How long ago something was, as docker says it: `3 days ago`; nothing where that isn't known. */
 export function formatAge(at: number, now: number): string {
-  if (Number.isNaN(at)) return ''
+  if (Number.isNaN(at) || at === NO_TIME) return ''
   const seconds = Math.max(0, Math.floor((now - at) / 1000))
   const units: [name: string, seconds: number, from: number][] = [
     ['year', 365 * 86_400, 730 * 86_400],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type { WriteStream } from 'node:tty'
 import {
   createProgressLine,
+  formatAge,
   formatBytes,
   formatSeconds,
   formatTable,
@@ -61,5 +62,14 @@ describe('what people see', () => {
       line.clear()
       assert.deepEqual(written, isTTY ? ['\r\x1b[Kmark  [============', '\r\x1b[K'] : [])
     }
+  })
+})
+
+describe('how long ago something was', () => {
+  it('is not told where nobody knows: programs that keep no time write that of the year 1', () => {
+    const now = Date.parse('2026-11-22T00:00:00Z')
+    assert.equal(formatAge(Date.parse('0001-01-01T00:00:00Z'), now), '')
+    assert.equal(formatAge(Number.NaN, now), '')
+    assert.equal(formatAge(Date.parse('1970-01-01T00:00:00Z'), now), '56 years ago')
   })
 })
