@@ -8,7 +8,7 @@ import type { Signatures } from '../signatures/index.ts'
 import type { Admission } from './admission.ts'
 import { errorMiddleware, isClientGone } from './errors.ts'
 import { type ChallengeOptions, createGuard } from './guard.ts'
-import { nosniff } from './headers.ts'
+import { nosniff, refusePathless } from './headers.ts'
 import { createLifetimes } from './lifetime.ts'
 import { createClientMeter, repositoryIn } from './meter.ts'
 import { metricsRoutes } from './metrics.ts'
@@ -99,6 +99,7 @@ export function createApp(options: AppOptions): Koa {
   app.use(accessLog(log))
   app.use(nosniff)
   app.use(errorMiddleware(log))
+  app.use(refusePathless)
   if (options.admission !== undefined) app.use(options.admission.middleware)
   app.use(refuseHiddenSlashes)
   app.use(router.routes())

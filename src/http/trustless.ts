@@ -10,7 +10,7 @@ import type { Content } from '../registry/index.ts'
 import { attach } from './attachment.ts'
 import { introduce } from './client.ts'
 import { errorMiddleware } from './errors.ts'
-import { nosniff } from './headers.ts'
+import { nosniff, refusePathless } from './headers.ts'
 import { createLifetimes } from './lifetime.ts'
 import { mappings } from './mappings.ts'
 import { IPNS_RECORD, sendRecord } from './names.ts'
@@ -106,6 +106,7 @@ export function createTrustlessApp(options: {
   }
   app.use(nosniff)
   app.use(errorMiddleware(options.log))
+  app.use(refusePathless)
   if (options.clients !== undefined) app.use(introduce(options.clients))
   app.use(router.routes())
   app.on('error', (error: Error) => options.log.debug({ cause: error.message }, 'a peer went away'))
