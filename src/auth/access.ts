@@ -98,22 +98,23 @@ export function createAccess(options: {
 
   async function byPassword(user: string, password: string, address: string): Promise<Identity> {
     const seen = (await options.users?.current()) ?? NOBODY
-    const isKnown = passwords.known(password, seen.get(user) ?? '')
+    const isKnown = passwords.known(password, seen.get(user) ?? '') === true
     // who was made a moment ago, or has another password since, neither waits nor counts as one who guesses
     const users = isKnown ? seen : ((await options.users?.latest()) ?? NOBODY)
     // made for those who are there too: it takes its time
     const decoy = decoyOf(user, users)
     const stored = users.get(user)
-    // with nothing awaited in between
-    if (!passwords.known(password, stored ?? decoy)) slow(address, user)
+    // What is known tells a guesser nothing new: a client that shows one wrong password with each of its requests has
+    // guessed once. Nothing is awaited in between.
+    if (passwords.known(password, stored ?? decoy) === undefined) slow(address, user)
     const end = throttle.begin(address, user)
-    const right = await passwords.check(password, stored ?? decoy).finally(end)
+    const wrong = () => throttle.failed(address, user)
+    const right = await passwords.check(password, stored ?? decoy, wrong).finally(end)
     if (right && stored !== undefined) {
       throttle.succeeded(address, user)
       const principal = { kind: 'user', name: user } as const
       return { principal, limit: undefined, fresh: isNew(principal, address) }
     }
-    throttle.failed(address, user)
     throw refused('the user name or the password is wrong')
   }
 

@@ -7,10 +7,14 @@ import { RegistryError } from '../oci/errors.ts'
 export interface Passwords {
   /** @throws {RegistryError} REQUEST_INVALID for what bcrypt can't tell apart */
   hash(password: string): Promise<string>
-  /** Whether a password is that of a hash. @throws {RegistryError} UNAVAILABLE when too many wait */
-  check(password: string, hash: string): Promise<boolean>
-  /** Whether {@link check} would answer yes out of its memory. */
-  known(password: string, hash: string): boolean
+  /**
+   * Whether a password is that of a hash. Where it isn't, `wrong` is called, once for all that ask together.
+   *
+   * @throws {RegistryError} UNAVAILABLE when too many wait
+   */
+  check(password: string, hash: string, wrong?: () => void): Promise<boolean>
+  /** What {@link check} would answer out of its memory; `undefined` where it would have to look. */
+  known(password: string, hash: string): boolean | undefined
   stop(): Promise<void>
 }
 
@@ -25,6 +29,10 @@ const MAX_WAITING = 64
 
 /** How long a right password is remembered, in milliseconds: a push of a hundred requests costs one check. */
 const REMEMBER = 30_000
+
+/** How many wrong ones are remembered, and for how long in milliseconds: a client shows the same one again and again. */
+const MAX_WRONG = 10_000
+const REMEMBER_WRONG = 3_600_000
 
 /** What the thread may use, in MB. */
 const LIMITS = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 }
@@ -56,12 +64,13 @@ export function decoyOf(name: string, users: ReadonlyMap<string, string>): strin
 }
 
 /**
- * Makes {@link Passwords}. The thread begins with the first password, and a right one is remembered for half a minute,
- * as a keyed hash of password and stored hash together: a changed password is unknown at once.
+ * Makes {@link Passwords}. The thread begins with the first password. A right one is remembered for half a minute, and a
+ * wrong one for an hour, as a keyed hash of password and stored hash together: a changed password is unknown at once.
  */
 export function createPasswords(): Passwords {
   const key = randomBytes(32)
   const right = new LRUCache<string, true>({ max: 1000, ttl: REMEMBER })
+  const wrongs = new LRUCache<string, true>({ max: MAX_WRONG, ttl: REMEMBER_WRONG })
   const running = new Map<string, Promise<boolean>>()
   const waiting = new Map<number, PromiseWithResolvers<boolean | string>>()
   let worker: Worker | undefined
@@ -122,15 +131,23 @@ export function createPasswords(): Passwords {
       }
       return String(await answered({ password, cost: COST }))
     },
-    known: (password, hash) => right.has(keyOf(password, hash)),
-    async check(password, hash) {
+    known(password, hash) {
+      const what = keyOf(password, hash)
+      return right.has(what) ? true : wrongs.has(what) ? false : undefined
+    },
+    async check(password, hash, wrong) {
       const what = keyOf(password, hash)
       if (right.has(what)) return true
+      if (wrongs.has(what)) return false
       const check =
         running.get(what) ??
         answered({ password, hash })
           .then((result) => {
             if (result === true) right.set(what, true)
+            else {
+              wrongs.set(what, true)
+              wrong?.()
+            }
             return result === true
           })
           .finally(() => running.delete(what))

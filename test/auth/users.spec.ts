@@ -139,13 +139,19 @@ describe('passwords', () => {
   const passwords = createPasswords()
   after(() => passwords.stop())
 
-  it('are checked in a thread, and remembered where they are right', async () => {
-    assert.equal(passwords.known('secret', HASH), false)
+  it('are checked in a thread, and remembered, right or wrong', async () => {
+    assert.equal(passwords.known('secret', HASH), undefined)
     assert.equal(await passwords.check('secret', HASH), true)
     assert.equal(passwords.known('secret', HASH), true)
-    assert.equal(passwords.known('secret', hashSync('secret', 4)), false)
-    assert.equal(await passwords.check('wrong', HASH), false)
+    assert.equal(passwords.known('secret', hashSync('secret', 4)), undefined)
+    assert.equal(passwords.known('wrong', HASH), undefined)
+    let wrong = 0
+    const check = () => passwords.check('wrong', HASH, () => wrong++)
+    assert.deepEqual(await Promise.all([check(), check(), check()]), [false, false, false])
+    assert.equal(await check(), false)
+    assert.equal(wrong, 1)
     assert.equal(passwords.known('wrong', HASH), false)
+    assert.equal(passwords.known('wrong', hashSync('secret', 4)), undefined)
     assert.equal(await passwords.check('secret', HASH.replace('$2b$', '$2y$')), true)
   })
 

@@ -8,7 +8,7 @@ import type { RegistryServerOptions } from '../support/registry-server.ts'
 
 const PROXY = { trustedProxies: ['127.0.0.0/8'] }
 const alice = basic('alice', 'secret')
-const wrong = basic('alice', 'guess')
+const wrong = basic('alice', 'wrong')
 
 describe('users and their clients', () => {
   let auth: AuthServer
@@ -23,7 +23,7 @@ describe('users and their clients', () => {
   /** Guesses until it has to wait, which is soon. */
   async function guess(address: (i: number) => string): Promise<void> {
     for (let i = 0; i < 40; i++) {
-      const { status, code } = await from(address(i), wrong)
+      const { status, code } = await from(address(i), basic('alice', `guess ${i}`))
       if (status === 429) {
         assert.ok(i > 10)
         assert.equal(code, 'TOOMANYREQUESTS')
@@ -52,6 +52,19 @@ describe('users and their clients', () => {
     assert.equal((await from('203.0.113.7', alice)).status, 200)
     const clients = new Set(auth.audited().map(({ client }) => client))
     assert.deepEqual([...clients], ['203.0.113.5', '203.0.113.6', '203.0.113.7'])
+  })
+
+  it('that show one wrong password with each request have guessed once, whether the user is there or not', async () => {
+    await start({ admission: PROXY })
+    for (const user of ['alice', 'nobody']) {
+      const shown = basic(user, 'wrong')
+      for (let round = 0; round < 5; round++) {
+        const all = await Promise.all(Array.from({ length: 8 }, () => from('203.0.113.5', shown)))
+        for (const { status } of all) assert.equal(status, 401)
+      }
+    }
+    // one that nobody remembers is looked at, and right
+    assert.equal((await from('203.0.113.5', alice)).status, 200)
   })
 
   it('hear the same of a user who is there and of one who is not, however often they guess, and are shown as much', async () => {
