@@ -10,7 +10,7 @@ import { cleanEnv } from '../test/e2e/support/process.ts'
 import { addClaimedBlobs } from '../test/support/big-store.ts'
 import { digestOf, manifest, OCI_CONFIG, ociClient } from '../test/support/oci-client.ts'
 
-const MAIN = join(import.meta.dirname, '../src/main.ts')
+const MAIN = join(import.meta.dirname, '../src/main.js')
 
 /** Blobs of one image: its manifest, its config and layers. */
 const IMAGE_BLOBS = 10

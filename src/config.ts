@@ -10,7 +10,7 @@ import { type Proxies, proxyUrl } from './config/upstreams.ts'
 import { WAITS } from './config/waits.ts'
 
 export { asksForUsers, authFolderOf, hasTls, isLoopback, usersFileOf } from './config/check.ts'
-export { type Config, ConfigError, type Setting } from './config/table.ts'
+export { type Config, ConfigError, type LogLevel, type Setting } from './config/table.ts'
 
 /**
  * The settings table: each has a flag (`--dns-servers`), an environment variable (`SEAWAY_DNS_SERVERS`)

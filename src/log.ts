@@ -1,13 +1,8 @@
 import { type Logger, pino } from 'pino'
+import type { LogLevel } from './config.ts'
 
 /** A structured logger; every room gets one handed in, none makes its own. */
 export type Log = Logger
-
-/** The levels an operator can choose, least talkative first. */
-export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const
-
-/** One of {@link LOG_LEVELS}. */
-export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** What waits where stderr can't be written, in bytes. */
 const MAX_WAITING = 1024 * 1024

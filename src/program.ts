@@ -6,7 +6,7 @@ import { type Call, type Operations, runCommandLine } from './cli/index.ts'
 import { createScreen } from './cli/screen.ts'
 import { createProgressLine } from './cli/terminal.ts'
 import { type Config, readConfig } from './config.ts'
-import { createLog, type Log } from './log.ts'
+import type { Log } from './log.ts'
 import { RegistryError } from './oci/errors.ts'
 import { endAtNext, SIGNALS } from './signals.ts'
 
@@ -95,13 +95,14 @@ async function alone<T>(work: (call: Call) => Promise<T>): Promise<T> {
  */
 function operate<T>(
   config: Config,
-  log: Log,
+  openLog: () => Promise<Log>,
   door: boolean,
   work: (operations: Operations, call: Call) => Promise<T>
 ): Promise<T> {
   return alone(async (call) => {
     const running = await connectControl(controlPath(config.data))
     if (running !== undefined) return work(running, call)
+    const log = await openLog()
     const [{ openRooms }, { openDoor }, { audited, openAuditLog, openSignatures }, { operationsOf }] =
       await Promise.all([
         import('./rooms.ts'),
@@ -128,25 +129,27 @@ function operate<T>(
 /** Runs the command that the program was called with, and sets the exit status. */
 const status = await runCommandLine(process.argv.slice(2), (flags, file) => {
   const config = readConfig({ flags, env: process.env, ...(file === undefined ? {} : { file }) })
-  const log = createLog(config.logLevel)
-  process.on('unhandledRejection', (error) => {
-    log.fatal({ err: error }, 'a promise failed that nobody waited for')
-    process.exit(1)
+  // loaded late: what goes through a gateway that runs has nothing to log
+  const openLog = async () => (await import('./log.ts')).createLog(config.logLevel)
+  process.on('unhandledRejection', (failure) => {
+    void openLog().then((log) => {
+      log.fatal({ err: failure }, 'a promise failed that nobody waited for')
+      process.exit(1)
+    })
   })
   return {
     config,
-    log,
     print,
     write: (bytes) => void process.stdout.write(bytes),
     screen: createScreen(process.stdout),
     alone,
-    operate: (work) => operate(config, log, false, work),
+    operate: (work) => operate(config, openLog, false, work),
     reach: (work) =>
-      operate(config, log, true, (operations, call) =>
+      operate(config, openLog, true, (operations, call) =>
         work({ socketPath: controlPath(config.data) }, operations, call)
       ),
     serve: async () => {
-      await serve(config, log)
+      await serve(config, await openLog())
       unprinted = undefined // it serves, and what it prints is by the way
     }
   }

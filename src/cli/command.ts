@@ -1,5 +1,4 @@
 import type { Config } from '../config.ts'
-import type { Log } from '../log.ts'
 import type { ImageOfDomain } from '../oci/reference.ts'
 import type {
   Collected,
@@ -126,7 +125,6 @@ export interface Door {
 /** What a command works with. */
 export interface CommandContext {
   readonly config: Config
-  readonly log: Log
   /** Prints a line of data on stdout. */
   readonly print: (line: string) => void
   /** Writes bytes to stdout as they are. */

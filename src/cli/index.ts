@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
@@ -92,6 +93,7 @@ export async function runCommandLine(
   let debug = false
   const program = new Commander('seaway')
     .description('A decentralised container registry: docker push into IPFS, docker pull by domain.')
+    .version(versionOf(), '-V, --version', 'prints the version')
     .exitOverride()
     .showHelpAfterError('(see seaway --help)')
     .configureOutput({ writeErr: (text) => process.stderr.write(text) })
@@ -101,7 +103,9 @@ export async function runCommandLine(
       .summary(command.summary)
       .description(command.summary)
       .exitOverride()
-      .option('--config <file>', `settings file, YAML or JSON (${FILE_VARIABLE})`)
+    // all options of all commands take a tenth of a start
+    if (command.name !== argv[0] && argv[0] !== 'help') continue
+    sub.option('--config <file>', `settings file, YAML or JSON (${FILE_VARIABLE})`)
     const own = (command.options ?? []).map(optionOf)
     // a command may use a setting's flag for what it does itself; the variable still sets it then
     const taken = new Set(own.map(({ long }) => long))
@@ -135,6 +139,12 @@ export async function runCommandLine(
     process.stderr.write(`seaway: ${debug && error instanceof Error ? error.stack : reason(error)}\n`)
     return error instanceof ConfigError ? USAGE : 1
   }
+}
+
+/** The version of the package. */
+function versionOf(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
 }
 
 function optionOf({ flags, about, repeated }: CommandOption): Option {

@@ -1,7 +1,12 @@
-import type { LogLevel } from '../log.ts'
 import { type PublisherSetting, type RetentionRule } from './publishing.ts'
 import { type Proxies, type UpstreamSetting } from './upstreams.ts'
 import { type HostPort } from './values.ts'
+
+/** The levels an operator can choose, least talkative first. */
+export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const
+
+/** One of {@link LOG_LEVELS}. */
+export type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Everything that can be set. Times are in milliseconds, sizes in bytes. */
 export interface Config {

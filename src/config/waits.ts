@@ -1,7 +1,6 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { LOG_LEVELS } from '../log.ts'
-import { row, type Setting } from './table.ts'
+import { LOG_LEVELS, row, type Setting } from './table.ts'
 import { duration, oneOf, optional, plain } from './values.ts'
 
 /** Deadlines, engines and the log. */

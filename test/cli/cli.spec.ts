@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { startSeaway } from '../support/seaway-process.ts'
 import { tempFolder } from '../support/temp.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 interface Outcome {
   readonly status: number
@@ -53,6 +53,10 @@ describe('command line', function () {
   const folder = tempFolder()
   const data = join(folder.path, 'data')
   after(() => folder.remove())
+
+  it('says of which version it is', async () => {
+    for (const flag of ['--version', '-V']) assert.match((await seaway([flag])).stdout, /^\d+\.\d+\.\d+\n$/)
+  })
 
   it('prints help with examples on every command, and exits 0', async () => {
     const all = await seaway(['--help'])

@@ -9,7 +9,7 @@ import { dockerArchive } from '../support/docker-archive.ts'
 import { runCommand } from '../support/seaway-command.ts'
 import { tempFolder } from '../support/temp.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 describe('moving images without a gateway that runs', function () {
   this.timeout(60_000)

@@ -11,7 +11,7 @@ import { connectControl, controlPath } from '../../src/cli/control.ts'
 import { ociClient } from '../support/oci-client.ts'
 import { tempFolder } from '../support/temp.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 /** A device on which every write fails, because it is full. */
 const FULL = '/dev/full'

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { gatewayEnv } from '../e2e/support/gateway.ts'
 import { cleanEnv, killGroup, need, tied, track } from '../e2e/support/process.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 /** How long a start may take, in milliseconds; the machine may be busy. */
 const PATIENCE = 60_000

@@ -15,7 +15,7 @@ import { available, type RunResult } from './support/process.ts'
 import { startRegistry } from './support/registry.ts'
 import { openTerminal, shownBy } from './support/terminal.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 const ESCAPE = '\u001b'
 
 describe('looking at images on the command line', function () {

@@ -10,7 +10,7 @@ import { gatewayEnv, type SeawayGateway } from './support/gateway.ts'
 import { available } from './support/process.ts'
 import { shownBy } from './support/terminal.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 const MOVED = 'push, pull, copy, import, export (oci:)'
 
 describe('commands that change something', function () {

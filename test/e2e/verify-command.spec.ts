@@ -11,7 +11,7 @@ import { randomBytes } from './support/tar.ts'
 import { repository } from './support/wire.ts'
 
 const MiB = 1024 * 1024
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 const bytesOf = (size: number, seed: string): Buffer => Buffer.concat([...randomBytes(size, seed)])
 
 interface Report {

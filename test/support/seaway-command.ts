@@ -2,9 +2,8 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { type CommandContext, runCommandLine } from '../../src/cli/index.ts'
 import { readConfig } from '../../src/config.ts'
-import { createLog } from '../../src/log.ts'
 
-const MAIN = join(import.meta.dirname, '../../src/main.ts')
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 /** How a command ended. */
 export interface Outcome {
@@ -52,7 +51,7 @@ export async function runCommandHere(
       const print = (text: string) => void printed.push(`${text}\n`)
       const alone: CommandContext['alone'] = (work) =>
         work({ signal: AbortSignal.timeout(30_000), progress: () => undefined })
-      return { config, print, alone, log: createLog('silent') } as unknown as CommandContext
+      return { config, print, alone } as unknown as CommandContext
     })
     return { status, stdout: printed.join(''), stderr }
   } finally {

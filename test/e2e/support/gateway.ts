@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type Daemon, spawnDaemon, waitFor } from './daemon.ts'
 import { type RunOptions, type RunResult, run } from './process.ts'
 
-const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url))
+const MAIN = fileURLToPath(new URL('../../../src/main.js', import.meta.url))
 
 /** What {@link startGateway} starts. */
 export interface GatewayOptions {
