@@ -41,7 +41,7 @@ export const copy: Command = {
     const target = engine === undefined ? usage(() => parsePlace(to)) : undefined
     if (target?.kind === 'car') throw new ConfigError('seaway export writes CARs')
     const needsGateway = source.kind === 'gateway' || target?.kind === 'gateway'
-    await runMove(context, options, needsGateway, async (stores) => ({
+    await runMove(context, options, needsGateway, [], async (stores) => ({
       places: [source],
       target:
         target === undefined

@@ -30,7 +30,7 @@ export const exportCommand: Command = {
       if (what.repository === undefined)
         throw new ConfigError(`an OCI layout holds one repository: name one, as in ${name}/app`)
       const repository = displayName(what.domain, what.repository)
-      await runMove(context, { ...options, referrers: true }, true, async (stores, signal) => {
+      await runMove(context, { ...options, referrers: true }, true, [], async (stores, signal) => {
         const source = stores.gateway(repository)
         const tags = await source.tags(signal)
         const store = stores.layout(place.path)

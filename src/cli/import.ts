@@ -32,7 +32,7 @@ export const importCommand: Command = {
         throw new ConfigError(`${file} is neither a CAR nor oci:FOLDER`)
       return place satisfies FilePlace<'car'> | FilePlace<'oci'>
     })
-    await runMove(context, { ...options, referrers: true }, true, async (stores) => ({
+    await runMove(context, { ...options, referrers: true }, true, [], async (stores) => ({
       places,
       target: {
         kind: 'stores',

@@ -1,17 +1,17 @@
 import { join } from 'node:path'
 import { ConfigError } from '../config.ts'
-import { parseCompression } from '../move/compress.ts'
+import { compressionKey, parseCompression } from '../move/compress.ts'
 import type { Destination, Manner, MoveReport, Target } from '../move/index.ts'
-import { type Place } from '../move/places.ts'
+import type { EnginePlace, Place } from '../move/places.ts'
 import { parsePlatform } from '../move/platform.ts'
 import { MoveError } from '../move/types.ts'
 import { RegistryError } from '../oci/errors.ts'
 import { DEFAULT_DOMAIN, parseDomain, parseRepository } from '../oci/reference.ts'
-import type { Server } from '../upstream/direct.ts'
 import { parseRegistry } from '../upstream/registry-name.ts'
+import type { Server } from '../upstream/server.ts'
 import { createBars, movedText } from './bars.ts'
 import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
-import { type Address, connections, mover, type OpenStores, openStores, patience } from './stores.ts'
+import { type Address, mover, type OpenStores, openExports, openStores, patience } from './stores.ts'
 import { formatJson, formatTable } from './terminal.ts'
 
 type Options = Parameters<Command['run']>[2]
@@ -31,11 +31,14 @@ export const MOVE_OPTIONS: readonly CommandOption[] = [
 /**
  * Moves what `plan` says, shows how that goes, and prints what came of it. The gateway is reached where a place needs
  * it: at `--gateway`, on the control socket, or in this process.
+ *
+ * @param leaving what goes into stores, if it is known beforehand: engines are asked for theirs at once
  */
 export async function runMove(
   context: CommandContext,
   options: Options,
   needsGateway: boolean,
+  leaving: readonly Place[],
   plan: (stores: OpenStores, signal: AbortSignal) => Promise<{ places: readonly Place[]; target: Target }>
 ): Promise<void> {
   const url = options['gateway']
@@ -44,37 +47,51 @@ export async function runMove(
     options['platform'] === undefined ? undefined : parsePlatform(String(options['platform']))
   )
   const work = async (address: Address | undefined, call: Call, operations: Operations | undefined) => {
+    await using stack = new AsyncDisposableStack()
+    const { signal } = call
+    const { createLayerMemory } = await import('../move/memory.ts')
+    const memory = createLayerMemory(join(context.config.data, 'layers'))
+    const key = compressionKey(compression.compression ?? compression.standardCompression)
+    const exports = await openExports(context.config, inEngines(leaving), { platform, memory, key, signal })
+    stack.defer(() => exports.forEach((each) => each.close()))
     const bars = createBars(process.stderr, options.json === true)
-    const { createLayerMemory, moveImages } = await mover()
+    stack.defer(() => bars.clear())
+    const { moveImages } = await mover()
     const stores = await openStores(context.config, address, bars.reporter)
-    try {
-      const { places, target } = await plan(stores, call.signal)
-      const manner: Manner = {
-        stores,
-        memory: createLayerMemory(join(context.config.data, 'layers')),
-        ...compression,
-        platform,
-        referrers: options['referrers'] === true,
-        near: target.kind === 'engine' ? await nearHost(address, operations, call) : undefined,
-        report: bars.reporter,
-        signal: call.signal
-      }
-      const report = await moveImages(places, target, manner).catch((error: unknown) => {
-        // what broke off because of that says less
-        call.signal.throwIfAborted()
-        throw error
-      })
-      bars.clear()
-      const roots =
-        operations && target.kind === 'stores' ? await rootsOf(stores.pushedTo, operations, call) : {}
-      show(context, options, report, roots)
-    } finally {
-      bars.clear()
-      await stores.close()
+    stack.defer(() => stores.close())
+    const { places, target } = await plan(stores, signal)
+    const manner: Manner = {
+      stores,
+      memory,
+      exports,
+      ...compression,
+      platform,
+      referrers: options['referrers'] === true,
+      near: target.kind === 'engine' ? await nearHost(address, operations, call) : undefined,
+      report: bars.reporter,
+      signal
     }
+    const report = await moveImages(places, target, manner).catch((error: unknown) => {
+      // what broke off because of that says less
+      signal.throwIfAborted()
+      throw error
+    })
+    bars.clear()
+    const roots =
+      operations && target.kind === 'stores' ? await rootsOf(stores.pushedTo, operations, call) : {}
+    show(context, options, report, roots)
   }
   if (url === undefined && !needsGateway) await context.alone((call) => work(undefined, call, undefined))
   else await atGateway(context, url, work)
+}
+
+/** The names of images that are in engines, by the engines' kinds. */
+function inEngines(places: readonly Place[]): Map<EnginePlace['kind'], string[]> {
+  const names = new Map<EnginePlace['kind'], string[]>()
+  for (const place of places)
+    if (place.kind === 'docker' || place.kind === 'podman')
+      names.set(place.kind, [...(names.get(place.kind) ?? []), place.image])
+  return names
 }
 
 /** Runs `work` with a connection to the gateway. */
@@ -83,7 +100,7 @@ export async function withGateway(
   work: (gateway: Server, operations: Operations, call: Call) => Promise<void>
 ): Promise<void> {
   await atGateway(context, undefined, async (address, call, operations) => {
-    const { openServer } = await connections()
+    const { openServer } = await import('../upstream/server.ts')
     const { pullTimeout, proxies } = context.config
     const gateway = openServer({ ...address, timeoutMs: patience(pullTimeout), proxies })
     try {

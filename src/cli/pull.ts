@@ -32,7 +32,7 @@ export const pull: Command = {
         )
     const needsGateway = true
     if (into === 'docker' || into === 'podman') {
-      await runMove(context, options, needsGateway, async (stores) => ({
+      await runMove(context, options, needsGateway, [], async (stores) => ({
         places,
         target: { kind: 'engine', engine: stores.engine(into), name: undefined }
       }))
@@ -41,7 +41,7 @@ export const pull: Command = {
     const place = usage(() => parsePlace(into === '-' ? 'archive:-' : into))
     if ((place.kind !== 'oci' && place.kind !== 'archive') || place.image !== undefined)
       throw new ConfigError(`--into is '${into}', but must be docker, podman, oci:FOLDER or archive:FILE`)
-    await runMove(context, options, needsGateway, async (stores) => {
+    await runMove(context, options, needsGateway, [], async (stores) => {
       if (place.kind === 'archive')
         return { places, target: { kind: 'archive', path: place.path, name: undefined } }
       if (!(await (await mover()).mayBeLayout(place.path)))

@@ -48,7 +48,7 @@ export const push: Command = {
       for (const place of places)
         if (place.kind === 'docker' || place.kind === 'podman')
           usage(() => nameInGateway(place.image, domain))
-    await runMove(context, options, true, async (stores) => ({
+    await runMove(context, options, true, places, async (stores) => ({
       places,
       target: {
         kind: 'stores',

@@ -1,9 +1,11 @@
 import { type Config, ConfigError } from '../config.ts'
 import type { CarStore } from '../move/car-store.ts'
+import type { EngineExport, ExportOptions } from '../move/engine-export.ts'
 import type { Engine, Stores } from '../move/index.ts'
 import { type Place } from '../move/places.ts'
 import { type ImageStore, type Reporter } from '../move/types.ts'
-import type { DirectRegistry, Server } from '../upstream/direct.ts'
+import type { DirectRegistry } from '../upstream/direct.ts'
+import type { Server } from '../upstream/server.ts'
 import { loginFile } from './logins.ts'
 
 /** Where a gateway is reached. */
@@ -37,8 +39,8 @@ export async function openStores(
   address: Address | undefined,
   report: Reporter
 ): Promise<OpenStores> {
-  const [{ openDirect, openServer }, { createEngine, createLayoutStore, createRegistryStore }] =
-    await Promise.all([connections(), mover()])
+  const [{ openDirect }, { openServer }, { createEngine, createLayoutStore, createRegistryStore }] =
+    await Promise.all([connections(), import('../upstream/server.ts'), mover()])
   const options = {
     timeoutMs: patience(config.pullTimeout),
     proxies: config.proxies,
@@ -112,9 +114,32 @@ function engineAt({ dockerHost, podmanHost }: Config, kind: Engine['kind']): Add
   return { url, name: `${name} at ${host}` }
 }
 
+/**
+ * Asks engines for images that are to leave them, before all that moves images is loaded.
+ *
+ * @param names by kind of engine, in the order in which they will be moved
+ */
+export async function openExports(
+  config: Config,
+  names: ReadonlyMap<Engine['kind'], readonly string[]>,
+  more: Omit<ExportOptions, 'engine' | 'names'>
+): Promise<ReadonlyMap<Engine['kind'], EngineExport>> {
+  const exports = new Map<Engine['kind'], EngineExport>()
+  if (names.size === 0) return exports
+  const { openExport } = await import('../move/engine-export.ts')
+  for (const [kind, mine] of names)
+    exports.set(kind, openExport({ ...more, engine: await openEngine(config, kind), names: mine }))
+  // what is loaded next keeps this thread busy: an answer would wait for that, and the next question with it
+  await Promise.allSettled([...exports.values()].map((each) => each.known()))
+  return exports
+}
+
 /** Opens an engine alone. */
 export async function openEngine(config: Config, kind: Engine['kind']): Promise<Engine> {
-  const [{ openServer }, { createEngine }] = await Promise.all([connections(), mover()])
+  const [{ openServer }, { createEngine }] = await Promise.all([
+    import('../upstream/server.ts'),
+    import('../move/engine.ts')
+  ])
   const { pullTimeout, proxies, trustedCa: ca } = config
   const options = { timeoutMs: patience(pullTimeout), proxies, ca }
   return createEngine(openServer({ ...options, ...engineAt(config, kind) }), kind)

@@ -64,7 +64,10 @@ type Options = Parameters<Command['run']>[2]
 const MAX_ANSWER = 1024 * 1024
 
 async function ask(url: URL, config: Config, options: Options): Promise<Answer> {
-  const { openServer, loginHeader } = await connections()
+  const [{ openServer }, { loginHeader }] = await Promise.all([
+    import('../upstream/server.ts'),
+    connections()
+  ])
   const { dialTimeout: timeoutMs, proxies, pullTimeout, trustedCa: ca } = config
   const typed = await typedHeader(options)
   const server = openServer({ url: url.href, timeoutMs, proxies, ca })

@@ -20,6 +20,9 @@ const BLOCK = { gzip: 1 << 20, zstd: 4 << 20 } as const
 /** How far back a gzip block can refer, in bytes. */
 const DICTIONARY = 32 * 1024
 
+/** Counts changes of what is made of the same content. */
+const FORM = 2
+
 /** Blocks that are compressed at a time. */
 const PARALLEL = 4
 
@@ -27,6 +30,9 @@ const PARALLEL = 4
 const SAMPLE = 8 * 1024
 const SAMPLES = 4
 const LEAST_SAVING = 0.97
+
+/** What a block can grow by where nothing can be saved, in bytes. */
+const SLACK = 64 * 1024
 
 /** A gzip member's header without name, time or system, so that it is the same anywhere. @see https://www.rfc-editor.org/rfc/rfc1952 */
 const GZIP_HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff])
@@ -52,7 +58,7 @@ export function parseCompression(text: string): Compression {
 
 /** The name under which what was compressed so is remembered; another one for each way that gives other bytes. */
 export function compressionKey({ kind, level }: Compression): string {
-  return `${kind}-${level}-${BLOCK[kind]}-${process.versions[kind === 'gzip' ? 'zlib' : 'zstd'] ?? ''}`
+  return `${kind}-${level}-${BLOCK[kind]}-${FORM}-${process.versions[kind === 'gzip' ? 'zlib' : 'zstd'] ?? ''}`
 }
 
 /** The media type of a layer. */
@@ -80,7 +86,10 @@ export async function* compress(
   if (compression.kind === 'gzip') yield* gzip(source, compression.level)
   else
     yield* inOrder(blocksOf(source, BLOCK.zstd), ({ block }) =>
-      zstd(block, { params: { [constants.ZSTD_c_compressionLevel]: compression.level } })
+      zstd(block, {
+        chunkSize: block.length + SLACK,
+        params: { [constants.ZSTD_c_compressionLevel]: compression.level }
+      })
     )
 }
 
@@ -94,7 +103,13 @@ async function* gzip(source: AsyncIterable<Uint8Array>, level: number): AsyncGen
     const end = last ? constants.Z_FINISH : constants.Z_SYNC_FLUSH
     const dictionary = before.length > 0 ? { dictionary: before } : {}
     const useful = await shrinks(block)
-    return deflate(block, { level: useful ? level : 0, finishFlush: end, memLevel: 9, ...dictionary })
+    return deflate(block, {
+      level: useful ? level : 0,
+      finishFlush: end,
+      memLevel: 9,
+      chunkSize: block.length + SLACK, // all that comes out at once: each piece is a turn of this thread
+      ...dictionary
+    })
   })
   const trailer = Buffer.alloc(8)
   trailer.writeUInt32LE(crc >>> 0)

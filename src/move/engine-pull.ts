@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Server } from '../upstream/direct.ts'
+import type { Server } from '../upstream/server.ts'
 import { type BlobProgress, MoveError, type Reporter } from './types.ts'
 
 /** How long an engine may take before it sends the first byte of an image, or says that it has taken one in: it writes all of it to its disk first. */

@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
-import type { Server } from '../upstream/direct.ts'
+import type { Server } from '../upstream/server.ts'
 import type { Ask, Reply } from '../upstream/wire.ts'
 import { type OwnPull, PATIENCE, pullByEngine } from './engine-pull.ts'
 import { type Platform, platformText } from './platform.ts'

@@ -1,21 +1,21 @@
 import { type Digest, digestOf } from '../oci/digest.ts'
-import { type Compression, compressionKey } from './compress.ts'
+import type { Compression } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
-import { checkPlatform, type Engine, type EngineImage } from './engine.ts'
+import type { EngineImage } from './engine.ts'
+import type { EngineExport } from './engine-export.ts'
 import type { KnownLayer, LayerMemory } from './memory.ts'
 import { asPassed, type PassedLayer } from './passed.ts'
-import type { Platform } from './platform.ts'
 import { imageOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
 import type { Moved, Reporter } from './types.ts'
 
 /** Images of an engine, and where each goes. */
 export interface EnginePush {
-  readonly engine: Engine
-  readonly images: readonly { readonly name: string; readonly to: Destination }[]
+  /** The images, in the order of `to`. */
+  readonly from: EngineExport
+  readonly to: readonly { readonly name: string; readonly to: Destination }[]
   readonly compression: Compression
   readonly memory: LayerMemory
-  readonly platform?: Platform
   readonly report: Reporter
   readonly signal: AbortSignal
 }
@@ -34,26 +34,22 @@ interface Plan {
  * that is there as a whole isn't asked for.
  */
 export async function pushFromEngine(given: EnginePush): Promise<{ delivered: Delivered[]; moved: Moved }> {
-  const { engine, memory, report, signal } = given
-  const key = compressionKey(given.compression)
+  const { from, memory, report, signal } = given
+  const { engine } = from
   const moved = nothingMoved()
-  const plans: Plan[] = []
-  for (const { name, to } of given.images) {
-    const image = await engine.image(name, signal)
-    checkPlatform(image, name, given.platform)
-    plans.push({ name, to, image, config: undefined })
-  }
+  const images = await from.images()
+  const plans = given.to.map(
+    (each, i): Plan => ({ ...each, image: images[i] as EngineImage, config: undefined })
+  )
   const first = plans[0]?.to.store
   if (first === undefined) return { delivered: [], moved }
 
   const there = new Map<Digest, KnownLayer>()
-  const wanted = new Set(plans.flatMap(({ image }) => image.diffIds))
   await Promise.all(
-    [...wanted].map(async (diffId) => {
-      const known = await memory.find(diffId, key)
-      if (known === undefined) return
+    [...(await from.known()).values()].map(async (known) => {
       // with the first repository all others have it, by mounting
-      if ((await first.hasBlob(known, signal)) || (await first.mount(known, signal))) there.set(diffId, known)
+      if ((await first.hasBlob(known, signal)) || (await first.mount(known, signal)))
+        there.set(known.diffId, known)
     })
   )
   const configs = await Promise.all(plans.map(({ image, to }) => to.store.smallBlob(image.id, signal)))
@@ -91,10 +87,7 @@ export async function pushFromEngine(given: EnginePush): Promise<{ delivered: De
       return lacking.every(({ config, image }) => config !== undefined || found.has(image.id))
     }
     const result = await passTar({
-      tar: engine.save(
-        lacking.map(({ name }) => name),
-        signal
-      ),
+      tar: from.tar(lacking.map(({ name }) => name)),
       name: engine.name,
       target: first,
       compression: given.compression,

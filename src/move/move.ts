@@ -1,9 +1,10 @@
 import { basename, resolve } from 'node:path'
 import { createArchiveSink, nameOfArchive, openArchive, pushArchive } from './archive.ts'
-import type { Compression } from './compress.ts'
+import { type Compression, compressionKey } from './compress.ts'
 import { copyImage } from './copy.ts'
 import { counting, type Delivered, type Destination, nothingMoved } from './deliver.ts'
 import { checkPlatform, type Engine } from './engine.ts'
+import { type EngineExport, openExport } from './engine-export.ts'
 import { pushFromEngine } from './from-engine.ts'
 import type { LayerMemory } from './memory.ts'
 import { type EnginePlace, type FilePlace, imageText, type Place, parseImage, referenceOf } from './places.ts'
@@ -49,6 +50,8 @@ export interface Manner {
   readonly referrers: boolean
   /** Where an engine of this machine reaches the gateway: `127.0.0.1:5000`; `undefined` where it doesn't. */
   readonly near: string | undefined
+  /** What engines were asked for already: all of their images that are to go to stores. */
+  readonly exports?: ReadonlyMap<Engine['kind'], EngineExport>
   readonly report: Reporter
   readonly signal: AbortSignal
 }
@@ -112,17 +115,18 @@ async function fromEngine(
   target: StoresTarget,
   manner: Manner
 ) {
-  const engine = manner.stores.engine(kind)
   const { memory, report, signal, platform } = manner
-  return pushFromEngine({
-    engine,
-    images: names.map((name) => ({ name, to: target.to(name) })),
-    compression: manner.compression ?? manner.standardCompression,
-    memory,
-    ...(platform && { platform }),
-    report,
-    signal
-  })
+  const compression = manner.compression ?? manner.standardCompression
+  const key = compressionKey(compression)
+  const from =
+    manner.exports?.get(kind) ??
+    openExport({ engine: manner.stores.engine(kind), names, platform, memory, key, signal })
+  const to = names.map((name) => ({ name, to: target.to(name) }))
+  try {
+    return await pushFromEngine({ from, to, compression, memory, report, signal })
+  } finally {
+    from.close()
+  }
 }
 
 async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, manner: Manner) {

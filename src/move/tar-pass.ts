@@ -30,7 +30,7 @@ const MAX_DOCUMENT = 4 * 1024 * 1024
 const MAX_DOCUMENTS = 128 * 1024 * 1024
 
 /** Uploads whose content has gone out and which only wait for their answer. */
-const FINISHING = 4
+const FINISHING = 8
 
 /** Reads a tar of images once, from beginning to end, and sends its layers on while they arrive. Order doesn't matter. */
 export async function passTar(options: PassOptions): Promise<Passed> {

@@ -1,49 +1,21 @@
-import type { Proxies } from '../config/upstreams.ts'
-import { createPolicy } from '../ipfs/policy.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
-import { authoritiesOf } from './authorities.ts'
 import { createCredentials } from './credentials.ts'
-import { createDispatchers, createSocketDispatchers } from './dispatch.ts'
 import { UpstreamError } from './failure.ts'
 import { nextQuery } from './link.ts'
 import { createMirror } from './mirror.ts'
 import { createAsk } from './mirrors.ts'
 import { loginNamesOf } from './registry-name.ts'
+import { openServer, type Server, type ServerOptions } from './server.ts'
 import { basicHeader, createTokens, scopeOf } from './tokens.ts'
 import { createUploads, type Uploads } from './uploads.ts'
 import { createUpstream, MANIFEST_TYPES, type Upstream } from './upstream.ts'
-import { createWire, type Wire } from './wire.ts'
 
 /** A part of a list, in the registry's order. */
 export interface ListPage {
   readonly names: readonly string[]
   /** What to ask for the next part with; not there at the end. */
   readonly next?: string
-}
-
-/** A server that somebody names, and how it is asked. */
-export interface Server {
-  readonly url: URL
-  /** Not there for one that is reached over the network. */
-  readonly socketPath?: string
-  /** How messages call it. */
-  readonly name: string
-  readonly wire: Wire
-}
-
-/** Where somebody is reached, and how. */
-export interface ServerOptions {
-  /** The host of a Unix socket is only a word. */
-  readonly url: string
-  readonly socketPath?: string
-  /** How messages call it; by its host unless given. */
-  readonly name?: string
-  /** For an answer to begin, and for its silence, in milliseconds. */
-  readonly timeoutMs: number
-  readonly proxies: Proxies
-  /** A file with certificates of further authorities, PEM. */
-  readonly ca?: string | undefined
 }
 
 /** A registry that somebody names by its URL, to look at it, or to move images. */
@@ -68,27 +40,6 @@ const MAX_PAGE = 16 * 1024 * 1024
 /** A query for the names after one, as the distribution specification has it. */
 export function pageQuery(after: string, limit: number): string {
   return new URLSearchParams({ n: String(limit), ...(after !== '' && { last: after }) }).toString()
-}
-
-/** Opens a server: an engine, a gateway, a registry. @throws {RegistryError} REQUEST_INVALID for authorities that can't be used */
-export function openServer(options: ServerOptions): Server {
-  const url = new URL(options.url)
-  // whoever types a URL may be told to go anywhere by it: the requests are theirs
-  const policy = createPolicy('any')
-  const { timeoutMs, proxies, socketPath, name } = options
-  const dispatchers =
-    socketPath === undefined
-      ? createDispatchers({ ca: authoritiesOf(url, options.ca), timeoutMs, policy, proxies })
-      : createSocketDispatchers(socketPath, timeoutMs)
-  const wire = createWire({
-    dispatchers,
-    timeoutMs,
-    trusted: [url],
-    policy,
-    trusting: `name the certificate in SEAWAY_TRUSTED_CA, or put it into /etc/docker/certs.d/${url.host}/ca.crt`,
-    ...(name !== undefined && { name })
-  })
-  return { url, name: name ?? url.host, wire, ...(socketPath !== undefined && { socketPath }) }
 }
 
 /** What the user of `docker login` shows to a server: the Authorization header; nothing where there is no login for it. */

@@ -123,6 +123,28 @@ describe('moving images', function () {
     assert.equal(pushed.moved.skipped, SHARED + 1)
   })
 
+  it('what is remembered of layers, but not where they go to, is read after all, together with what is new', async () => {
+    const fresh = await makeImage({
+      dir: bed.folder('fresh'),
+      name: 'example.com/fresh:1',
+      base: images[0],
+      layers: [{ files: { fresh: 'nobody has seen it' } }]
+    })
+    await engine.docker(['load', '--input', await fresh.archive()])
+    const old = images[2]?.name as string
+    const other = await bed.gateway('d')
+    const report = await seaway(['push', fresh.name, old, '--gateway', other.url])
+    // what all share, what two of the list have on top, and what is new
+    assert.equal(report.moved.blobs, SHARED + 3)
+    assert.equal(report.moved.skipped, 0)
+    const here = await seaway(['push', fresh.name, old])
+    assert.equal(here.moved.blobs, 1)
+    assert.deepEqual(
+      here.images.map(({ digest }) => digest),
+      report.images.map(({ digest }) => digest)
+    )
+  })
+
   it('moves between podman, layouts and archives with every digest kept', async () => {
     const name = images[1]?.name as string
     const layout = join(bed.folder('layout'), 'app')
