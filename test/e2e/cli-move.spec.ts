@@ -126,7 +126,7 @@ describe('moving images', function () {
   it('what is remembered of layers, but not where they go to, is read after all, together with what is new', async () => {
     const fresh = await makeImage({
       dir: bed.folder('fresh'),
-      name: 'example.com/fresh:1',
+      name: 'example.edu/fresh:1',
       base: images[0],
       layers: [{ files: { fresh: 'nobody has seen it' } }]
     })
