@@ -6,7 +6,7 @@
  * - warm: the other side has all of it
  * - changed: one small layer on top is new
  *
- * crane knows no engine: its pushes are of an archive that `docker save` wrote before (not counted), its pulls write
+ * Seaway is there twice, with gzip, which is its standard, and with zstd. crane knows no engine: its pushes are of an archive that `docker save` wrote before (not counted), its pulls write
  * one, and don't count for the goal. Times include the start of each program. `--layers N --size BYTES` sets the image, `--rounds N` the medians.
  */
 import { rm } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util'
 import { type DockerEngine, startDocker } from '../test/e2e/support/docker.ts'
 import { forgetImages } from '../test/e2e/support/engine-clients.ts'
 import { type SeawayGateway, startGateway } from '../test/e2e/support/gateway.ts'
-import { makeImage } from '../test/e2e/support/images.ts'
+import { type Image, makeImage } from '../test/e2e/support/images.ts'
 import { available, run, tempDir } from '../test/e2e/support/process.ts'
 
 const { values } = parseArgs({
@@ -36,8 +36,8 @@ interface Tool {
   readonly name: string
   /** Moves the engine's image to a repository of the gateway. */
   push(image: string, repository: string): Promise<unknown>
-  /** Moves it into what the tool pulls into. */
-  pull(repository: string): Promise<unknown>
+  /** Moves it into what the tool pulls into, if that takes it. */
+  readonly pull?: (repository: string) => Promise<unknown>
   /** Takes what was pulled away. */
   forget(): Promise<unknown>
   /** Takes away what is remembered between pushes. */
@@ -66,14 +66,24 @@ function content(seed: string): string {
 async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: string): Promise<void> {
   const at = (repository: string) => `${gateway.host}/${repository}:1`
   const archive = join(folder, 'crane.tar')
-  const seaway: Tool = {
-    name: 'seaway',
-    push: (image, repository) =>
-      gateway.seaway(['push', image, '--name', `${repository}:1`, '--docker-host', engine.host]),
-    pull: (repository) => gateway.seaway(['pull', `${repository}:1`, '--docker-host', engine.host]),
-    forget: () => forgetImages(engine),
-    unlearn: () => rm(join(gateway.data, 'layers'), { recursive: true, force: true })
-  }
+  const own = ['gzip', 'zstd'].map(
+    (kind): Tool => ({
+      name: kind === 'gzip' ? 'seaway' : kind,
+      push: (image, repository) =>
+        gateway.seaway([
+          'push',
+          image,
+          ...['--name', `${repository}:1`, '--compression', kind, '--docker-host', engine.host]
+        ]),
+      // engines before Docker 23 unpack no zstd
+      ...(kind === 'gzip' && {
+        pull: (repository: string) =>
+          gateway.seaway(['pull', `${repository}:1`, '--docker-host', engine.host])
+      }),
+      forget: () => forgetImages(engine),
+      unlearn: () => rm(join(gateway.data, 'layers'), { recursive: true, force: true })
+    })
+  )
   const docker: Tool = {
     name: 'docker',
     async push(image, repository) {
@@ -114,7 +124,7 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
     pull: (repository) => run('crane', ['pull', '--insecure', at(repository), archive]),
     forget: () => rm(archive, { force: true })
   }
-  const tools = [seaway, docker, skopeo, crane]
+  const tools = [...own, docker, skopeo, crane]
   const times = new Map<string, Map<string, number[]>>()
   const time = async (kind: string, tool: Tool, work: () => Promise<unknown>) => {
     const start = performance.now()
@@ -156,32 +166,47 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
       await time('push cold', tool, () => tool.push(first, repository))
       await time('push warm', tool, () => tool.push(first, repository))
       await time('push changed', tool, () => tool.push(second, repository))
-      await tool.push(first, repository)
-      await forgetImages(engine)
-      await tool.forget()
-      await time('pull cold', tool, () => tool.pull(repository))
-      await time('pull warm', tool, () => tool.pull(repository))
-      // the engine has the first, the gateway the second
-      await skopeo.push(first, `${repository}x`).catch(() => undefined)
-      const { layout } = await makeImage({
-        dir: join(folder, `${id}-1`),
-        name: second,
-        base,
-        layers: [{ files: { small: 'second' } }]
-      })
-      await run('skopeo', [
-        'copy',
-        '--quiet',
-        '--dest-tls-verify=false',
-        `oci:${layout}`,
-        `docker://${at(repository)}`
-      ])
-      await time('pull changed', tool, () => tool.pull(repository))
+      const { pull } = tool
+      if (pull !== undefined) await timePulls(tool, pull, { first, second, base, repository, id })
       await tool.forget()
       await forgetImages(engine)
       for (const name of [id, `${id}-0`, `${id}-1`])
         await rm(join(folder, name), { recursive: true, force: true })
     }
+  }
+
+  async function timePulls(
+    tool: Tool,
+    pull: NonNullable<Tool['pull']>,
+    {
+      first,
+      second,
+      base,
+      repository,
+      id
+    }: Record<'first' | 'second' | 'repository' | 'id', string> & { base: Image }
+  ): Promise<void> {
+    await tool.push(first, repository)
+    await forgetImages(engine)
+    await tool.forget()
+    await time('pull cold', tool, () => pull(repository))
+    await time('pull warm', tool, () => pull(repository))
+    // the engine has the first, the gateway the second
+    await skopeo.push(first, `${repository}x`).catch(() => undefined)
+    const { layout } = await makeImage({
+      dir: join(folder, `${id}-1`),
+      name: second,
+      base,
+      layers: [{ files: { small: 'second' } }]
+    })
+    await run('skopeo', [
+      'copy',
+      '--quiet',
+      '--dest-tls-verify=false',
+      `oci:${layout}`,
+      `docker://${at(repository)}`
+    ])
+    await time('pull changed', tool, () => pull(repository))
   }
 
   console.log(
@@ -190,15 +215,17 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
   console.log(`${''.padEnd(14)}${tools.map(({ name }) => name.padStart(9)).join('')}   goal`)
   for (const [kind, row] of times) {
     const medians = tools.map(({ name }) => median(row.get(name) ?? []))
-    const [own = 0, ...others] = medians
+    const [gzip = 0, zstd = 0, ...others] = medians
     // crane pulls into a file, which is no engine's work
     const best = Math.min(...(kind.startsWith('pull') ? others.slice(0, -1) : others))
     const goal = kind.endsWith('cold')
-      ? `at most the fastest: ${(own / best).toFixed(2)} of its time${own <= best ? '' : ' (missed)'}`
+      ? `at most the fastest: ${(gzip / best).toFixed(2)} of its time${gzip <= best ? '' : ' (missed)'}${zstd > 0 ? `, with zstd ${(zstd / best).toFixed(2)}` : ''}`
       : kind === 'push changed'
-        ? `under ${CHANGED_MS} ms${own < CHANGED_MS ? '' : ' (missed)'}`
+        ? `under ${CHANGED_MS} ms${gzip < CHANGED_MS ? '' : ' (missed)'}`
         : ''
-    console.log(`${kind.padEnd(14)}${medians.map((each) => each.toFixed(0).padStart(9)).join('')}   ${goal}`)
+    console.log(
+      `${kind.padEnd(14)}${medians.map((each) => (each === 0 ? '-' : each.toFixed(0)).padStart(9)).join('')}   ${goal}`
+    )
   }
 }
 

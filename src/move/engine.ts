@@ -96,7 +96,9 @@ export function createEngine(server: Server, kind: Engine['kind']): Engine {
   }
 
   /** Whether it keeps images by their configs, and layers unpacked: containerd keeps blobs, and wants all that a manifest names. */
-  async function isClassic(signal: AbortSignal): Promise<boolean> {
+  let classic: Promise<boolean> | undefined
+  const isClassic = (signal: AbortSignal) => (classic ??= lookClassic(signal))
+  async function lookClassic(signal: AbortSignal): Promise<boolean> {
     if (kind !== 'docker') return false
     const info = await json<{ DriverStatus?: [string, string][] }>('/info', signal)
     return !(info.value.DriverStatus ?? []).some(([, value]) => /containerd/.test(value))
