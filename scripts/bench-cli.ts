@@ -73,7 +73,12 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
         gateway.seaway([
           'push',
           image,
-          ...['--name', `${repository}:1`, '--compression', kind, '--docker-host', engine.host]
+          '--name',
+          `${repository}:1`,
+          '--compression',
+          kind,
+          '--docker-host',
+          engine.host
         ]),
       // engines before Docker 23 unpack no zstd
       ...(kind === 'gzip' && {
