@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import {
   type Audit,
+  type AuditEvent,
   type AuthSettings,
   keysOf,
   openAudit,
@@ -9,7 +10,7 @@ import {
   type Rule,
   rightsName
 } from './auth/index.ts'
-import type { Operations } from './cli/index.ts'
+import type { Call, Operations } from './cli/index.ts'
 import { asksForUsers, authFolderOf, type Config, hasTls, isLoopback, usersFileOf } from './config.ts'
 import type { AuthOptions } from './http/app.ts'
 import type { Log } from './log.ts'
@@ -34,18 +35,50 @@ export function authSettings(config: Config): AuthSettings {
   }
 }
 
-/** The operations that commands have, with what they delete in the audit log: whoever runs one is the operator. */
+/** Operations that change a tree, what is kept of it, or a key: how the audit log calls each, and what it says of it. */
+const AUDITED: {
+  readonly [K in keyof Operations]?: {
+    readonly event: AuditEvent['event']
+    of(args: Parameters<Operations[K]>[0], result: Awaited<ReturnType<Operations[K]>>): AuditDetails[]
+  }
+} = {
+  rm: {
+    event: 'delete',
+    of: ({ dryRun }, { removed }) => (dryRun ? [] : removed.map((reference) => ({ reference })))
+  },
+  restore: { event: 'restore', of: (_, { domain, root }) => [{ domain, root }] },
+  sync: {
+    event: 'sync',
+    of: (_, { domain, root, outcome }) => (outcome === 'synced' ? [{ domain, root }] : [])
+  },
+  pin: { event: 'pin', of: (_, { root }) => [{ root }] },
+  unpin: { event: 'unpin', of: (_, { root }) => [{ root }] },
+  createKey: { event: 'key create', of: ({ domain }) => [{ domain }] },
+  importKey: { event: 'key import', of: ({ domain }) => [{ domain }] },
+  exportKey: { event: 'key export', of: ({ domain }) => [{ domain }] },
+  rotateKey: { event: 'key rotate', of: ({ domain }) => [{ domain }] }
+}
+
+type AuditDetails = Readonly<Record<string, string | undefined>>
+
+/** The operations that commands have, with what they change in the audit log: whoever runs one is the operator. */
 export function audited(operations: Operations, audit: Audit | undefined): Operations {
   if (audit === undefined) return operations
-  return {
-    ...operations,
-    async rm(args, call) {
-      const report = await operations.rm(args, call)
-      for (const image of args.dryRun ? [] : report.removed)
-        audit.write({ event: 'delete', who: 'operator', client: 'local', reference: image })
-      return report
+  const log = <A, R>(
+    { event, of }: { event: AuditEvent['event']; of: (args: A, result: R) => AuditDetails[] },
+    run: (args: A, call: Call) => Promise<R>
+  ) =>
+    async function (args: A, call: Call): Promise<R> {
+      const result = await run(args, call)
+      for (const details of of(args, result))
+        audit.write({ event, who: 'operator', client: 'local', ...details })
+      return result
     }
-  }
+  const wrapped = Object.entries(AUDITED).map(([name, row]) => [
+    name,
+    log(row as never, operations[name as keyof Operations] as never)
+  ])
+  return { ...operations, ...(Object.fromEntries(wrapped) as Partial<Operations>) }
 }
 
 /**

@@ -3,7 +3,17 @@ import { pino } from 'pino'
 
 /** Something that somebody did, or was not let do. */
 export interface AuditEvent {
-  readonly event: 'login' | 'push' | 'delete' | 'publish' | 'refused'
+  readonly event:
+    | 'login'
+    | 'push'
+    | 'delete'
+    | 'publish'
+    | 'restore'
+    | 'sync'
+    | 'pin'
+    | 'unpin'
+    | `key ${'create' | 'import' | 'export' | 'rotate'}`
+    | 'refused'
   /** `alice`, `token:ci`, `github:acme/app`, `anonymous`; whom they said they were, where they were refused for that. */
   readonly who: string
   /** The client's address. */

@@ -1,5 +1,6 @@
 /** The commands about users and tokens, run as people run them; and a gateway that starts with what they made. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { basic, startAuthServer } from '../support/auth.ts'
@@ -7,6 +8,13 @@ import { misfits } from '../support/json-shapes.ts'
 import { runCommand, runCommandHere } from '../support/seaway-command.ts'
 import { startSeaway } from '../support/seaway-process.ts'
 import { tempFolder } from '../support/temp.ts'
+
+/** A blob of two bytes. */
+const EMPTY = {
+  mediaType: 'application/vnd.oci.empty.v1+json',
+  digest: `sha256:${createHash('sha256').update('{}').digest('hex')}`,
+  size: 2
+}
 
 describe('commands about users', function () {
   this.timeout(120_000)
@@ -79,6 +87,52 @@ describe('commands about users', function () {
       await gateway.stop()
     }
     assert.match(readFileSync(join(folder.path, 'audit.log'), 'utf8'), /"event":"refused","who":"alice"/)
+  })
+
+  it('what the operator does to trees and keys is in the audit log, and no key is', async () => {
+    const log = join(folder.path, 'operator.log')
+    const gateway = await startSeaway({ data, env: { SEAWAY_AUDIT_LOG: log } })
+    try {
+      const upload = `/v2/audited.test/app/blobs/uploads/?digest=${EMPTY.digest}`
+      const headers = { authorization: basic('alice', 'another') }
+      const asked = (path: string, method: string, body: string, type = 'application/octet-stream') =>
+        fetch(`${gateway.url}${path}`, { method, body, headers: { ...headers, 'content-type': type } })
+      assert.equal((await asked(upload, 'POST', '{}')).status, 201)
+      const mediaType = 'application/vnd.oci.image.manifest.v1+json'
+      const manifest = JSON.stringify({ schemaVersion: 2, mediaType, config: EMPTY, layers: [EMPTY] })
+      assert.equal((await asked('/v2/audited.test/app/manifests/1', 'PUT', manifest, mediaType)).status, 201)
+      const root = await gateway.root('audited.test')
+      const key = join(folder.path, 'audited.key')
+      for (const line of [
+        'pin add audited.test',
+        `pin rm ${root}`,
+        'key create audited.test',
+        `key export audited.test ${key}`,
+        'key rotate audited.test',
+        'rm audited.test/app:1'
+      ]) {
+        const { status, stderr } = await run(line)
+        assert.equal(status, 0, stderr)
+      }
+      const text = readFileSync(log, 'utf8')
+      const did = text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, string>)
+        .filter(({ who }) => who === 'operator')
+        .map(({ event, domain, root, reference }) => [event, domain ?? reference ?? root])
+      assert.deepEqual(did, [
+        ['pin', root],
+        ['unpin', root],
+        ['key create', 'audited.test'],
+        ['key export', 'audited.test'],
+        ['key rotate', 'audited.test'],
+        ['delete', 'audited.test/app:1']
+      ])
+      assert.ok(!text.includes(readFileSync(key).toString('base64').slice(8, 40)))
+    } finally {
+      await gateway.stop()
+    }
   })
 
   it('whoami shows what docker login has kept: a password, or the identity token of a gateway that gives one', async () => {
