@@ -7,10 +7,12 @@ import { isTag } from '../oci/reference.ts'
 import { type Compression, compressionOf } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
 import { openOutput, outputAt, toStdout } from './files.ts'
-import type { LayerMemory } from './memory.ts'
+import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
+import type { Passed } from './passed.ts'
 import { imagesOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
-import { type Moved, MoveError, type Reporter } from './types.ts'
+import { tableOfTar } from './tar-table.ts'
+import { type ImageTarget, type Moved, MoveError, type Reporter } from './types.ts'
 
 /**
  * Opens an archive of `docker save`, `podman save` or an OCI layout; `-` is stdin.
@@ -56,12 +58,12 @@ function nameOfFile(name: string): string {
 
 /** Images of an archive, and where each goes. */
 export interface ArchivePush {
-  readonly tar: AsyncIterable<Uint8Array>
-  readonly name: string
+  /** `-` is stdin. */
+  readonly path: string
   /** Only what has this name or tag there. */
   readonly image: string | undefined
   /** Where blobs go before it is known whose they are. */
-  readonly first: Destination['store']
+  readonly first: ImageTarget
   /** Where an image goes by its name there, if it has one. */
   readonly to: (name: string | undefined) => Destination
   /** Layers stay as they are if not given. */
@@ -71,17 +73,34 @@ export interface ArchivePush {
   readonly signal: AbortSignal
 }
 
-/** Pushes the images of an archive while it is read, once and from front to back. */
+/**
+ * Pushes the images of an archive while it is read, from front to back: of a file, layers that the target has are only
+ * compared with what was compressed before.
+ */
 export async function pushArchive(given: ArchivePush): Promise<{ delivered: Delivered[]; moved: Moved }> {
-  const { tar, name, first, compression, memory, report, signal } = given
-  const passed = await passTar({ tar, name, target: first, compression, memory, there: [], report, signal })
+  const { path, first, to, compression, memory, report, signal } = given
+  const name = nameOfArchive(path)
+  const table = path === '-' ? undefined : await tableOfTar(path, signal)
+  // before anything is moved
+  if (table?.names.length === 0) to(undefined)
+  const there =
+    table === undefined || compression === undefined
+      ? []
+      : await knownAt(first, table.diffIds, { memory, compression, signal })
+  const read = async (known: readonly KnownLayer[]): Promise<Passed> => {
+    const tar = await openArchive(path, signal)
+    return passTar({ tar, name, target: first, compression, memory, there: known, report, signal })
+  }
+  const once = await read(there)
+  const passed = once.mistaken ? await read([]) : once
   const moved = nothingMoved()
-  for (const { blob, there } of new Map(
-    [...passed.layers.values()].map((layer) => [layer.blob.digest, layer])
+  for (const { diffId, blob, ...layer } of new Map(
+    [...passed.layers.values()].map((each) => [each.blob.digest, each])
   ).values()) {
-    if (there) {
+    if (layer.there) {
       moved.skipped++
       moved.skippedBytes += blob.size
+      if (!layer.unchanged) report.blob(diffId.slice(7, 19), blob.size).done(true)
     } else {
       moved.blobs++
       moved.bytes += blob.size
@@ -97,13 +116,17 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
     throw new MoveError(
       `${name} has no '${given.image}'; it has ${images.flatMap(({ names }) => names).join(', ') || 'images without names'}`
     )
+  const goals = wanted.flatMap((image) =>
+    (image.names.length === 0 ? [undefined] : image.names).map((called) => ({
+      image,
+      called,
+      destination: to(called !== undefined && isTag(called) ? `${nameOfFile(name)}:${called}` : called)
+    }))
+  )
   const delivered: Delivered[] = []
-  for (const image of wanted) {
-    for (const each of image.names.length === 0 ? [undefined] : image.names) {
-      const destination = given.to(each !== undefined && isTag(each) ? `${nameOfFile(name)}:${each}` : each)
-      const digest = await deliver(image, destination, first, signal)
-      delivered.push({ image: each ?? digest, to: destination.shown, digest })
-    }
+  for (const { image, called, destination } of goals) {
+    const digest = await deliver(image, destination, first, signal)
+    delivered.push({ image: called ?? digest, to: destination.shown, digest })
   }
   return { delivered, moved }
 }

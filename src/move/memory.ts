@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, isDigest, splitDigest } from '../oci/digest.ts'
+import { type Compression, compressionKey } from './compress.ts'
+import type { ImageTarget } from './types.ts'
 
 /** What is known of a layer that an engine keeps without compression. */
 export interface KnownLayer {
@@ -66,6 +68,24 @@ export function createLayerMemory(folder: string): LayerMemory {
       if (Math.random() < 1 / 500) await forgetOldest(folder)
     }
   }
+}
+
+/** Layers of these that a target has as they were compressed before, in their order. */
+export async function knownAt(
+  target: ImageTarget,
+  diffIds: readonly Digest[],
+  { memory, compression, signal }: { memory: LayerMemory; compression: Compression; signal: AbortSignal }
+): Promise<KnownLayer[]> {
+  const key = compressionKey(compression)
+  const found = await Promise.all(
+    diffIds.map(async (diffId) => {
+      const known = await memory.find(diffId, key)
+      if (known === undefined) return []
+      const there = (await target.hasBlob(known, signal)) || (await target.mount(known, signal))
+      return there ? [known] : []
+    })
+  )
+  return found.flat()
 }
 
 async function forgetOldest(folder: string): Promise<void> {

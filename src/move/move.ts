@@ -13,7 +13,14 @@ import { createShared } from './shared.ts'
 import { type ThroughImage, throughTar } from './through-tar.ts'
 import { pullIntoEngine } from './to-engine.ts'
 import { planTar, type TarRequest, writeTar } from './to-tar.ts'
-import { type ImageSource, type ImageStore, type Moved, MoveError, type Reporter } from './types.ts'
+import {
+  type ImageSource,
+  type ImageStore,
+  type ImageTarget,
+  type Moved,
+  MoveError,
+  type Reporter
+} from './types.ts'
 
 /** Opens what places name. */
 export interface Stores {
@@ -30,6 +37,8 @@ export type Target =
       readonly kind: 'stores'
       /** By what the source calls an image; nothing for what has no name there. */
       readonly to: (name: string | undefined) => Destination
+      /** Where blobs of an archive go before it is known whose they are; where what has no name goes, unless given. */
+      readonly first?: () => ImageTarget
     }
   | {
       readonly kind: 'engine'
@@ -132,10 +141,9 @@ async function fromEngine(
 async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, manner: Manner) {
   const { memory, report, signal, compression } = manner
   return pushArchive({
-    tar: await openArchive(place.path, signal),
-    name: nameOfArchive(place.path),
+    path: place.path,
     image: place.image,
-    first: target.to(undefined).store,
+    first: target.first?.() ?? target.to(undefined).store,
     to: target.to,
     compression,
     memory,

@@ -80,7 +80,8 @@ function worded(error: unknown, name: string): unknown {
   return error
 }
 
-function cleanPath(path: string): string {
+/** A path as it is meant in a tar: without `./` and `..`, and below its top. */
+export function cleanPath(path: string): string {
   return posix.normalize(`/${path}`).slice(1)
 }
 
