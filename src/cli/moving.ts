@@ -167,13 +167,15 @@ function gatewayAt(text: string): Address {
 export const domainOf = (text: Options[string]): string | undefined =>
   text === undefined ? undefined : usage(() => parseDomain(String(text)))
 
-/** Where an image of the gateway goes. */
+/** Where an image of the gateway goes. @throws {ConfigError} for a root, which is what it is */
 export function inGateway(
   stores: OpenStores,
   image: { repository: string; tag: string | undefined }
 ): Destination {
-  stores.pushedTo.add(image.repository)
   const { repository, tag } = image
+  if (parseRepository(repository).place.kind !== 'domain')
+    throw new ConfigError(`${repository} is in a root, which cannot change: give it a name below a domain`)
+  stores.pushedTo.add(repository)
   return {
     store: stores.gateway(repository),
     tag,

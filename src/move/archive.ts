@@ -5,7 +5,14 @@ import { addAbortSignal } from 'node:stream'
 import { reason } from '../oci/errors.ts'
 import { isTag } from '../oci/reference.ts'
 import { type Compression, compressionOf } from './compress.ts'
-import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
+import {
+  checkGoals,
+  type Delivered,
+  type Destination,
+  deliver,
+  nothingMoved,
+  ownManifest
+} from './deliver.ts'
 import { openOutput, outputAt, toStdout } from './files.ts'
 import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
 import type { Passed } from './passed.ts'
@@ -121,6 +128,13 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
       image,
       called,
       destination: to(called !== undefined && isTag(called) ? `${nameOfFile(name)}:${called}` : called)
+    }))
+  )
+  await checkGoals(
+    goals.map(({ image, called, destination }) => ({
+      name: called ?? 'one without a name',
+      destination,
+      digest: async () => ownManifest(image, name).digest
     }))
   )
   const delivered: Delivered[] = []

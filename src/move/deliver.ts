@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import type { TarImage } from './tar-images.ts'
-import { type ImageTarget, type Moved, MoveError, type Reporter } from './types.ts'
+import { type ImageTarget, type Moved, MoveError, type Reporter, type StoredManifest } from './types.ts'
 
 /** Where an image goes. */
 export interface Destination {
@@ -15,6 +15,28 @@ export interface Delivered {
   readonly image: string
   readonly to: string
   readonly digest: Digest
+}
+
+/** An image, where it is to go, and how its digest is found out. */
+export interface Goal {
+  readonly name: string
+  readonly destination: Destination
+  readonly digest: () => Promise<Digest>
+}
+
+/** @throws {MoveError} where two images that aren't the same would get one name: which of them it was would be chance */
+export async function checkGoals(goals: readonly Goal[]): Promise<void> {
+  const taken = new Map<string, Goal>()
+  for (const goal of goals) {
+    const { store, tag, shown } = goal.destination
+    const key = `${store.name} ${tag}`
+    const other = taken.get(key)
+    if (tag === undefined || other === undefined) taken.set(key, goal)
+    else if ((await other.digest()) !== (await goal.digest()))
+      throw new MoveError(
+        `${shown} cannot be both ${other.name} and ${goal.name}: say which one, behind its file or folder, or move them one by one`
+      )
+  }
 }
 
 /** Nothing was moved yet. */
@@ -51,6 +73,13 @@ export const bytesFrom = (bytes: Uint8Array) =>
     yield bytes.subarray(at)
   }
 
+/** The manifest that an image is named by. @throws {MoveError} where it has none */
+export function ownManifest({ manifests }: TarImage, shown: string): StoredManifest {
+  const own = manifests.at(-1)
+  if (own === undefined) throw new MoveError(`${shown} has no manifest`)
+  return own
+}
+
 /**
  * Keeps an image whose layers are at `first` already under its name: what its own repository lacks is mounted from
  * there, then its config, and at last its manifests, so that nothing is seen of it before all is there.
@@ -76,8 +105,7 @@ export async function deliver(
       if (!(await store.hasBlob(blob, signal))) await store.write(blob, bytesFrom(bytes), signal)
     })
   )
-  const own = image.manifests.at(-1)
-  if (own === undefined) throw new MoveError(`${shown} has no manifest`)
+  const own = ownManifest(image, shown)
   for (const manifest of image.manifests)
     await store.putManifest(manifest, manifest === own ? tag : undefined, signal)
   return own.digest

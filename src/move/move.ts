@@ -1,15 +1,15 @@
-import { basename, resolve } from 'node:path'
 import { createArchiveSink, nameOfArchive, openArchive, pushArchive } from './archive.ts'
 import { type Compression, compressionKey } from './compress.ts'
 import { copyImage } from './copy.ts'
-import { counting, type Delivered, type Destination, nothingMoved } from './deliver.ts'
+import { checkGoals, counting, type Delivered, type Destination, nothingMoved } from './deliver.ts'
 import { checkPlatform, type Engine } from './engine.ts'
 import { type EngineExport, openExport } from './engine-export.ts'
 import { pushFromEngine } from './from-engine.ts'
 import type { LayerMemory } from './memory.ts'
-import { type EnginePlace, type FilePlace, imageText, type Place, parseImage, referenceOf } from './places.ts'
+import { type EnginePlace, type FilePlace, type Place } from './places.ts'
 import { ownPlatform, type Platform } from './platform.ts'
 import { createShared } from './shared.ts'
+import { type Stored, storedIn } from './stored.ts'
 import { type ThroughImage, throughTar } from './through-tar.ts'
 import { pullIntoEngine } from './to-engine.ts'
 import { planTar, type TarRequest, writeTar } from './to-tar.ts'
@@ -152,49 +152,23 @@ async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, ma
   })
 }
 
-/** An image in a store, with what it is called there. */
-interface Stored {
-  readonly source: ImageSource
-  readonly reference: string
-  readonly name: string
-  /** Whether `name` ends in a digest rather than a tag. */
-  readonly nameless: boolean
-  /** Its repository, where it is the gateway's. */
-  readonly own?: string
-}
-
-async function storedIn(place: StorePlace, { stores, signal }: Manner): Promise<Stored[]> {
-  const source = await stores.store(place, signal)
-  if (place.kind === 'car') {
-    const image = parseImage(place.image ?? '')
-    return [
-      { source, reference: referenceOf(image), name: imageText(image), nameless: image.tag === undefined }
-    ]
-  }
-  if (place.kind === 'gateway' || place.kind === 'registry') {
-    const nameless = place.image.tag === undefined
-    const own = place.kind === 'gateway' ? { own: place.image.repository } : {}
-    return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless, ...own }]
-  }
-  const references = place.image === undefined ? await source.tags(signal) : [place.image]
-  if (references.length === 0) throw new MoveError(`${source.name} has no image with a name; name its digest`)
-  return references.map((reference) => {
-    // a layout names tags, and sometimes whole names
-    const named = reference.includes('/') || (/:\w/.test(reference) && !reference.startsWith('sha'))
-    const name = named ? reference : `${basename(resolve(place.path)).toLowerCase()}:${reference}`
-    return { source, reference, name, nameless: reference.includes(':') && !named }
-  })
-}
-
 async function fromStores(places: readonly Place[], target: StoresTarget, manner: Manner) {
   const { platform, referrers, report, signal } = manner
   const moved = nothingMoved()
   const shared = createShared()
   const stored: Stored[] = []
   for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
+  const goals = stored.map((image) => ({ ...image, destination: target.to(image.name) }))
+  await checkGoals(
+    goals.map(({ source, reference, name, destination }) => ({
+      name: `${name} of ${source.name}`,
+      destination,
+      digest: async () => (await source.manifest(reference, signal)).digest
+    }))
+  )
   const delivered = await allOf(
-    stored.map(async ({ source, reference, name }): Promise<Delivered> => {
-      const { store, tag, shown } = target.to(name)
+    goals.map(async ({ source, reference, name, destination }): Promise<Delivered> => {
+      const { store, tag, shown } = destination
       const digest = await copyImage({
         source,
         reference,

@@ -1,6 +1,33 @@
 /** `seaway copy` between any two kinds of places that need no engine; those with one are in `test/e2e/cli-copy.spec.ts`. */
 import assert from 'node:assert/strict'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { makeImage } from '../e2e/support/images.ts'
 import { type CopyPlaces, makeCopyPlaces, SOURCE_KINDS, TARGET_KINDS } from '../support/copy-places.ts'
+import { ociClient } from '../support/oci-client.ts'
+
+/** What is refused; the rows are made once there are places. */
+const REFUSED = [
+  'a CAR to write to',
+  'a root to write to',
+  'a name in IPNS',
+  'a name that is none',
+  'a place without a name',
+  'an OCI archive into an archive',
+  'an image that is not there',
+  'a tag that a layout lacks',
+  'a name that an archive lacks',
+  'the same, into a registry',
+  'a tag that a CAR lacks',
+  'a file that is not there',
+  'a folder that is no layout',
+  'a folder with something else',
+  'a folder as an archive',
+  'a registry that nobody runs',
+  'no engine',
+  'no engine to read from',
+  'a layout of several images',
+  'an archive of several images'
+]
 
 describe('copy', function () {
   this.timeout(30_000)
@@ -40,4 +67,88 @@ describe('copy', function () {
         })
       }
     })
+
+  describe('refuses in one line that says what to do, and writes nothing', () => {
+    let cases: Record<string, [from: string, to: string, status: number, says: RegExp]>
+    before(async () => {
+      const { file, report, sources } = places
+      const { layout } = await makeImage({ dir: file('third'), name: 'x:3', layers: [{ files: { a: 'b' } }] })
+      for (const [from, tag] of [
+        ['example.com/app:1', '1'],
+        [`oci:${layout}`, '3']
+      ])
+        await report(['copy', from ?? '', `oci:${file('several')}:${tag}`])
+      await report(['copy', `oci:${file('several')}:`, `archive:${file('several.tar')}`])
+      await mkdir(file('full'))
+      await writeFile(file('full/notes'), 'of somebody else')
+      const { place: app } = sources["the gateway's domain"]
+      const { place: saved } = sources['an archive of docker save']
+      const { place: one } = sources['an OCI layout']
+      const { place: rooted } = sources['a root CID']
+      const none = `archive:${file('none.tar')}`
+      cases = {
+        'a CAR to write to': [app, `car:${file('x.car')}`, 2, /seaway export writes CARs/],
+        'a root to write to': [app, rooted, 2, /cannot change: give it a name below a domain/],
+        'a name in IPNS': [app, 'ipns/example.com/app', 2, /cannot change: give it a name below a domain/],
+        'a name that is none': [app, 'example.com/App', 2, /lower-case letters/],
+        'a place without a name': [app, 'oci:', 2, /names nothing: write oci:NAME/],
+        'an OCI archive into an archive': [sources['an OCI archive'].place, none, 1, /seaway push takes/],
+        'an image that is not there': ['example.com/none', none, 1, /no repository example.com\/none/],
+        'a tag that a layout lacks': [`${one}0`, none, 1, /has no '10'; it has 1/],
+        'a name that an archive lacks': [`${saved}:none`, none, 1, /has no 'none'/],
+        'the same, into a registry': [`${saved}:none`, 'none.example/x', 1, /it has example.com\/app:1/],
+        'a tag that a CAR lacks': [`${sources['a CAR'].place}0`, 'none.example/x', 1, /has no '10'/],
+        'a file that is not there': [none, 'none.example/x', 1, /there is no file/],
+        'a folder that is no layout': [`oci:${file('full')}`, none, 1, /is no OCI layout/],
+        'a folder with something else': [app, `oci:${file('full')}`, 1, /name a new folder/],
+        'a folder as an archive': [app, `archive:${file('full')}`, 1, /is a folder: name a file in it/],
+        'a registry that nobody runs': [app, 'docker://127.0.0.1:1/app', 1, /nobody listens at/],
+        'no engine': [app, 'docker:app:1', 1, /SEAWAY_DOCKER_HOST\): it is not there: no such socket/],
+        'no engine to read from': ['podman:app:1', none, 1, /SEAWAY_PODMAN_HOST/],
+        'a layout of several images': [
+          `oci:${file('several')}`,
+          'none.example/x:1',
+          1,
+          /^seaway: none.example\/x:1 cannot be both several:1 of oci:\S+ and several:3 of \S+: say which one/
+        ],
+        'an archive of several images': [
+          `archive:${file('several.tar')}`,
+          'none.example/x:1',
+          1,
+          /none.example\/x:1 cannot be both several:1 and several:3: say which one/
+        ]
+      }
+    })
+
+    for (const kind of REFUSED)
+      it(kind, async () => {
+        const { file, run, gateway } = places
+        const [from, to, status, says] = cases[kind] ?? assert.fail(`${kind} is no case`)
+        const engines = {
+          SEAWAY_DOCKER_HOST: 'unix:///nowhere/docker.sock',
+          SEAWAY_PODMAN_HOST: 'unix:///nowhere/podman.sock'
+        }
+        const before = await readdir(file(''))
+        const ended = await run(['copy', from, to], engines)
+        assert.match(ended.stderr, says)
+        assert.match(ended.stderr, /^seaway: [^\n]+\n$/)
+        assert.equal(ended.status, status)
+        assert.equal(ended.stdout, '')
+        assert.deepEqual(await readdir(file('')), before)
+        assert.deepEqual(await readdir(file('full')), ['notes'])
+        await ociClient(gateway).expect(404, 'GET', '/v2/none.example/x/tags/list')
+      })
+
+    it('each case once', () => assert.deepEqual(REFUSED, Object.keys(cases)))
+  })
+
+  it('two names for one image are no two images', async () => {
+    const { file, report, image } = places
+    for (const tag of ['1', '2']) await report(['copy', 'example.com/app:1', `oci:${file('twice')}:${tag}`])
+    const { images } = await report(['copy', `oci:${file('twice')}`, 'twice.example/x:1'])
+    assert.deepEqual(
+      images.map(({ digest }) => digest),
+      [image.top.digest, image.top.digest]
+    )
+  })
 })

@@ -3,10 +3,15 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createArchiveSink } from '../../src/move/archive.ts'
+import { gunzipSync } from 'node:zlib'
+import { createArchiveSink, pushArchive } from '../../src/move/archive.ts'
+import { parseCompression } from '../../src/move/compress.ts'
 import { outputAt } from '../../src/move/files.ts'
 import { createLayoutStore } from '../../src/move/layout.ts'
+import { createLayerMemory } from '../../src/move/memory.ts'
 import { type ThroughImage, type ThroughTar, throughTar } from '../../src/move/through-tar.ts'
+import type { BlobId } from '../../src/move/types.ts'
+import { digestOf } from '../../src/oci/digest.ts'
 import { dockerArchive } from '../support/docker-archive.ts'
 import { tempFolder } from '../support/temp.ts'
 
@@ -114,5 +119,40 @@ describe('archives', () => {
     const { bytes } = await dockerArchive('app:1')
     await assert.rejects(pass(bytes.subarray(0, 100_000), 'old.tar'))
     assert.equal(await readFile(file('old.tar'), 'utf8'), 'old')
+  })
+
+  it('go into a layout: what it has is not compressed again, and what only begins like that is no such thing', async () => {
+    const store = createLayoutStore(file('layout'))
+    const push = async (from: string, bases: readonly string[]) => {
+      await writeFile(file(from), (await dockerArchive('app:1', { bases })).bytes)
+      const { delivered, moved } = await pushArchive({
+        path: file(from),
+        image: undefined,
+        first: store,
+        to: () => ({ store, tag: from, shown: from }),
+        compression: parseCompression('gzip'),
+        memory: createLayerMemory(file('memory')),
+        report: { note: () => undefined, blob: () => ({ add: () => undefined, done: () => undefined }) },
+        signal
+      })
+      return { digest: delivered[0]?.digest, ...moved }
+    }
+    const first = await push('one.tar', ['a'])
+    assert.deepEqual([first.blobs, first.skipped], [2, 0])
+    const again = await push('one.tar', ['a'])
+    assert.deepEqual(again, { ...first, blobs: 0, skipped: 2, bytes: 0, skippedBytes: first.bytes })
+
+    await push('two.tar', ['a', 'b'])
+    const { bytes } = await store.manifest('two.tar', signal)
+    const { config, layers } = JSON.parse(bytes.toString()) as Record<'config', BlobId> & { layers: BlobId[] }
+    const { rootfs } = JSON.parse(String(await store.smallBlob(config.digest, signal))) as {
+      rootfs: { diff_ids: string[] }
+    }
+    const unpacked = []
+    for (const { digest } of layers) {
+      const packed = await store.smallBlob(digest, signal)
+      unpacked.push(digestOf(gunzipSync(packed ?? assert.fail(`${digest} is not there`))))
+    }
+    assert.deepEqual(unpacked, rootfs.diff_ids)
   })
 })

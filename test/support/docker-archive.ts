@@ -14,25 +14,42 @@ async function tar(files: Record<string, Uint8Array | string>): Promise<Buffer> 
   return Buffer.concat(chunks)
 }
 
-/** An archive as Docker's classic store saves it: links for layers that occur twice, the list at the end. */
-export async function dockerArchive(name: string, more: { packed?: boolean; wrong?: boolean } = {}) {
-  const layers = [await tar({ base: 'x'.repeat(200_000) }), await tar({ own: name })]
+/**
+ * An archive as Docker's classic store saves it, the list at the end.
+ *
+ * @param name none where it is empty
+ * @param more.bases what its lower layers end with: they begin alike, and are as long as each other
+ */
+export async function dockerArchive(
+  name: string,
+  more: { packed?: boolean; wrong?: boolean; bases?: readonly string[] } = {}
+) {
+  const contents = [
+    ...(more.bases ?? ['']).map((end) => ({ base: 'x'.repeat(200_000) + end })),
+    { own: name }
+  ]
+  const layers = await Promise.all(contents.map((files) => tar(files)))
   const config = JSON.stringify({
     os: 'linux',
     architecture: 'amd64',
     rootfs: { type: 'layers', diff_ids: layers.map((layer) => `sha256:${sha256(layer)}`) }
   })
   const kept = layers.map((layer, i) => {
-    const content = more.wrong === true && i === 1 ? Buffer.concat([layer, Buffer.alloc(512)]) : layer
+    const content =
+      more.wrong === true && i === layers.length - 1 ? Buffer.concat([layer, Buffer.alloc(512)]) : layer
     return more.packed === true ? gzipSync(content) : content
   })
+  const pathOf = (i: number) => `${'abc'[i]}/layer.tar`
   const id = sha256(Buffer.from(config))
   const bytes = await tar({
     [`${id}.json`]: config,
-    'a/layer.tar': kept[0] as Buffer,
-    'b/layer.tar': kept[1] as Buffer,
+    ...Object.fromEntries(kept.map((content, i) => [pathOf(i), content])),
     'manifest.json': JSON.stringify([
-      { Config: `${id}.json`, RepoTags: [name], Layers: ['a/layer.tar', 'b/layer.tar'] }
+      {
+        Config: `${id}.json`,
+        RepoTags: name === '' ? null : [name],
+        Layers: kept.map((_, i) => pathOf(i))
+      }
     ])
   })
   return { bytes, id: `sha256:${id}` }
