@@ -70,12 +70,12 @@ async function targetAt(
   if (!(await (await mover()).mayBeLayout(place.path)))
     throw new MoveError(`${place.path} holds something else than an OCI layout; name a new folder`)
   const store = stores.layout(place.path)
-  const tagOf = (called: string | undefined) =>
-    place.image ?? (called === undefined ? 'latest' : nameInGateway(called, undefined).tag)
+  const tagOf = (called: string | undefined, tag = 'latest') =>
+    place.image ?? (called === undefined ? tag : nameInGateway(called, undefined).tag)
   return {
     kind: 'stores',
-    to: (called) => {
-      const tag = tagOf(called)
+    to: (called, unnamed) => {
+      const tag = tagOf(called, unnamed?.tag)
       return { store, tag, shown: `oci:${place.path}${tag === undefined ? '' : `:${tag}`}` }
     }
   }

@@ -1,5 +1,6 @@
 import { ConfigError } from '../config.ts'
-import { imageText, nameInGateway, type Place, parseImage, parsePlace } from '../move/places.ts'
+import { isImageId, nameInGateway, type Place, parseImage, parsePlace } from '../move/places.ts'
+import { MoveError } from '../move/types.ts'
 import type { Command } from './command.ts'
 import { domainOf, inGateway, MOVE_OPTIONS, runMove, usage } from './moving.ts'
 
@@ -46,18 +47,27 @@ export const push: Command = {
     // before anything is moved
     if (name === undefined)
       for (const place of places)
-        if (place.kind === 'docker' || place.kind === 'podman')
+        if (place.kind === 'docker' || place.kind === 'podman') {
+          if (isImageId(place.image))
+            throw new ConfigError(
+              `'${place.image}' is the id of an image: say what it is called, --name NAME`
+            )
           usage(() => nameInGateway(place.image, domain))
+        }
     await runMove(context, options, true, places, async (stores) => ({
       places,
       target: {
         kind: 'stores',
-        to: (called) => {
-          if (name !== undefined || called !== undefined)
-            return inGateway(stores, name ?? nameInGateway(called ?? '', domain))
-          const waiting = nameInGateway(WAITING, domain)
-          return { store: stores.gateway(waiting.repository), tag: waiting.tag, shown: imageText(waiting) }
-        }
+        to: (called, unnamed) => {
+          if (name !== undefined) return inGateway(stores, name)
+          if (called !== undefined) return inGateway(stores, nameInGateway(called, domain))
+          const { from = 'what is pushed', tag } = unnamed ?? {}
+          const only = tag === undefined ? '' : `, only with the tag ${tag}`
+          throw new MoveError(
+            `${from} has an image without a name${only}: say what it is called, --name NAME`
+          )
+        },
+        first: () => stores.gateway((name ?? nameInGateway(WAITING, domain)).repository)
       }
     }))
   }

@@ -11,7 +11,8 @@ import {
   type Destination,
   deliver,
   nothingMoved,
-  ownManifest
+  ownManifest,
+  type ToDestination
 } from './deliver.ts'
 import { openOutput, outputAt, toStdout } from './files.ts'
 import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
@@ -56,11 +57,15 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<As
 /** How messages call an archive. */
 export const nameOfArchive = (path: string): string => (path === '-' ? 'stdin' : path)
 
-/** What images are called that have a tag only: `app` for those in `app.tar`. */
-function nameOfFile(name: string): string {
-  return basename(name)
+/** Those that have a tag only are called like their file: `app:1` in `app.tar`. */
+function destinationOf(called: string | undefined, path: string, to: ToDestination): Destination {
+  if (called === undefined) return to(called, { from: nameOfArchive(path) })
+  if (!isTag(called)) return to(called)
+  if (path === '-') return to(undefined, { from: nameOfArchive(path), tag: called })
+  const name = basename(path)
     .toLowerCase()
     .replace(/\.tar$|\.oci$/, '')
+  return to(`${name}:${called}`)
 }
 
 /** Images of an archive, and where each goes. */
@@ -72,7 +77,7 @@ export interface ArchivePush {
   /** Where blobs go before it is known whose they are. */
   readonly first: ImageTarget
   /** Where an image goes by its name there, if it has one. */
-  readonly to: (name: string | undefined) => Destination
+  readonly to: ToDestination
   /** Layers stay as they are if not given. */
   readonly compression: Compression | undefined
   readonly memory: LayerMemory
@@ -89,7 +94,7 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
   const name = nameOfArchive(path)
   const table = path === '-' ? undefined : await tableOfTar(path, signal)
   // before anything is moved
-  if (table?.names.length === 0) to(undefined)
+  if (table?.names.length === 0) to(undefined, { from: name })
   const there =
     table === undefined || compression === undefined
       ? []
@@ -127,7 +132,7 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
     (image.names.length === 0 ? [undefined] : image.names).map((called) => ({
       image,
       called,
-      destination: to(called !== undefined && isTag(called) ? `${nameOfFile(name)}:${called}` : called)
+      destination: destinationOf(called, path, to)
     }))
   )
   await checkGoals(

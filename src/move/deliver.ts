@@ -10,6 +10,19 @@ export interface Destination {
   readonly shown: string
 }
 
+/** Where an image without a name comes from: its archive, and its tag there if it has one. */
+export interface Unnamed {
+  readonly from: string
+  readonly tag?: string
+}
+
+/**
+ * Where an image goes by what its source calls it, if it has a name there.
+ *
+ * @throws {MoveError} where it needs one
+ */
+export type ToDestination = (name: string | undefined, unnamed?: Unnamed) => Destination
+
 /** An image that is where it was to go. */
 export interface Delivered {
   readonly image: string
@@ -21,7 +34,7 @@ export interface Delivered {
 export interface Goal {
   readonly name: string
   readonly destination: Destination
-  readonly digest: () => Promise<Digest>
+  readonly digest: () => Promise<Digest | undefined>
 }
 
 /** @throws {MoveError} where two images that aren't the same would get one name: which of them it was would be chance */

@@ -1,12 +1,12 @@
 import { createArchiveSink, nameOfArchive, openArchive, pushArchive } from './archive.ts'
 import { type Compression, compressionKey } from './compress.ts'
 import { copyImage } from './copy.ts'
-import { checkGoals, counting, type Delivered, type Destination, nothingMoved } from './deliver.ts'
+import { checkGoals, counting, type Delivered, nothingMoved, type ToDestination } from './deliver.ts'
 import { checkPlatform, type Engine } from './engine.ts'
 import { type EngineExport, openExport } from './engine-export.ts'
 import { pushFromEngine } from './from-engine.ts'
 import type { LayerMemory } from './memory.ts'
-import { type EnginePlace, type FilePlace, type Place } from './places.ts'
+import { type EnginePlace, type FilePlace, isImageId, type Place } from './places.ts'
 import { ownPlatform, type Platform } from './platform.ts'
 import { createShared } from './shared.ts'
 import { type Stored, storedIn } from './stored.ts'
@@ -35,8 +35,7 @@ export interface Stores {
 export type Target =
   | {
       readonly kind: 'stores'
-      /** By what the source calls an image; nothing for what has no name there. */
-      readonly to: (name: string | undefined) => Destination
+      readonly to: ToDestination
       /** Where blobs of an archive go before it is known whose they are; where what has no name goes, unless given. */
       readonly first?: () => ImageTarget
     }
@@ -132,6 +131,13 @@ async function fromEngine(
     openExport({ engine: manner.stores.engine(kind), names, platform, memory, key, signal })
   const to = names.map((name) => ({ name, to: target.to(name) }))
   try {
+    await checkGoals(
+      to.map(({ name, to: destination }, i) => ({
+        name,
+        destination,
+        digest: async () => (await from.images())[i]?.id
+      }))
+    )
     return await pushFromEngine({ from, to, compression, memory, report, signal })
   } finally {
     from.close()
@@ -143,7 +149,7 @@ async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, ma
   return pushArchive({
     path: place.path,
     image: place.image,
-    first: target.first?.() ?? target.to(undefined).store,
+    first: target.first?.() ?? target.to(undefined, { from: nameOfArchive(place.path) }).store,
     to: target.to,
     compression,
     memory,
@@ -224,8 +230,6 @@ async function intoTar(places: readonly Place[], target: Exclude<Target, StoresT
   return { delivered, moved }
 }
 
-const IS_ID = /@|^(?:sha256:)?[0-9a-f]{12,64}$/
-
 /** From an engine or archive into another one: the same tar, as it comes, checked while it passes. */
 async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, manner: Manner) {
   const { stores, platform, report, signal } = manner
@@ -238,7 +242,7 @@ async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, mann
   if (there !== undefined && target.kind === 'engine' && (await target.engine.has(there.id, signal))) {
     const name = target.name ?? place.image ?? ''
     // an id is no name
-    if (!IS_ID.test(name)) await target.engine.tag(there.id, name, signal)
+    if (!name.includes('@') && !isImageId(name)) await target.engine.tag(there.id, name, signal)
     return { delivered: [{ image: place.image ?? '', to: to(name), digest: there.id }], moved }
   }
   let images: readonly ThroughImage[] = []

@@ -127,10 +127,12 @@ export function nameInGateway(text: string, domain: string | undefined): ImageNa
   return { ...image, repository: displayName(domain === DEFAULT_DOMAIN ? DEFAULT_DOMAIN : domain, below) }
 }
 
+/** Whether an engine takes this for an image's id, and not for its name. */
+export const isImageId = (image: string): boolean => /^(?:sha256:)?[0-9a-f]{12,64}$/.test(image)
+
 function engineImage(kind: 'docker' | 'podman', image: string): Place {
   if (!/^[\w][\w./:@+-]*$/.test(image)) throw new MoveError(`'${image}' is no name that ${kind} takes`)
-  const full = /^(?:sha256:)?[0-9a-f]{12,64}$/.test(image)
-  if (!full && /[A-Z]/.test(image.split(/[:@]/)[0]?.replace(/^[^/]*\.[^/]*\//, '') ?? ''))
+  if (!isImageId(image) && /[A-Z]/.test(image.split(/[:@]/)[0]?.replace(/^[^/]*\.[^/]*\//, '') ?? ''))
     throw new MoveError(`'${image}' is a name that ${kind} refuses: repository names are in lower case`)
   return { kind, image }
 }

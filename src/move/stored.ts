@@ -1,4 +1,5 @@
 import { basename, resolve } from 'node:path'
+import { isDigest } from '../oci/digest.ts'
 import type { Manner, StorePlace } from './move.ts'
 import { imageText, parseImage, referenceOf } from './places.ts'
 import { type ImageSource, MoveError } from './types.ts'
@@ -32,11 +33,16 @@ export async function storedIn(
     return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless, ...own }]
   }
   const references = place.image === undefined ? await source.tags(signal) : [place.image]
-  if (references.length === 0) throw new MoveError(`${source.name} has no image with a name; name its digest`)
+  if (references.length === 0)
+    throw new MoveError(
+      `${source.name} has no image with a name: write ${source.name}:sha256:… with its digest, and --name where it gets one`
+    )
   return references.map((reference) => {
     // a layout names tags, and sometimes whole names
     const named = reference.includes('/') || (/:\w/.test(reference) && !reference.startsWith('sha'))
-    const name = named ? reference : `${basename(resolve(place.path)).toLowerCase()}:${reference}`
-    return { source, reference, name, nameless: reference.includes(':') && !named }
+    const nameless = isDigest(reference)
+    const folder = basename(resolve(place.path)).toLowerCase()
+    const name = named ? reference : `${folder}${nameless ? '@' : ':'}${reference}`
+    return { source, reference, name, nameless }
   })
 }

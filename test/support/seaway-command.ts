@@ -16,7 +16,7 @@ export interface Outcome {
 export function runCommand(
   args: readonly string[],
   settings: Readonly<Record<string, string>>,
-  input = ''
+  input: string | Uint8Array = ''
 ): Promise<Outcome> {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SEAWAY_'))
   const env = { ...Object.fromEntries(inherited), ...settings }
