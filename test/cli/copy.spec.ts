@@ -68,6 +68,23 @@ describe('copy', function () {
       }
     })
 
+  for (const [to, into] of TARGET_KINDS.entries())
+    it(`from stdin, where another copy writes to, into ${into}`, async () => {
+      const { image, targets, piped } = places
+      const target = targets[into]
+      const { images } = await piped(
+        ['copy', 'example.com/app:1', '-'],
+        ['copy', '-', target.place(`in${to}`)]
+      )
+      const found = await target.look(`in${to}`)
+      assert.deepEqual(found, {
+        digest: target.manifest ? image.top.digest : undefined,
+        id: image.configs[0]?.digest,
+        diffIds: image.diffIds
+      })
+      assert.equal(images[0]?.digest, found.digest ?? found.id)
+    })
+
   describe('refuses in one line that says what to do, and writes nothing', () => {
     let cases: Record<string, [from: string, to: string, status: number, says: RegExp]>
     before(async () => {

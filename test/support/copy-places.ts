@@ -1,9 +1,10 @@
 /** Every kind of place that an image can be copied from and to, each with the same image, and a way to look into it. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import { oneRepository, writeCarFile } from '../../src/move/car-export.ts'
 import { openServer } from '../../src/upstream/server.ts'
@@ -12,6 +13,8 @@ import { type Descriptor, digestOf, OCI_MANIFEST, ociClient } from './oci-client
 import { type RegistryServer, startRegistryServer } from './registry-server.ts'
 import { type Outcome, runCommandHere } from './seaway-command.ts'
 import { tempFolder } from './temp.ts'
+
+const MAIN = join(import.meta.dirname, '../../src/main.js')
 
 /** What is found at a place, read without Seaway, and all of it held against its digests. */
 export interface Found {
@@ -80,7 +83,9 @@ export interface CopyPlaces {
   readonly gateway: RegistryServer
   /** Runs a command that moves images by way of the gateway. */
   run(args: readonly string[], more?: Readonly<Record<string, string>>): Promise<Outcome>
-  /** The same, which must succeed. */
+  /** Runs two of them in processes of their own, stdout of the first as stdin of the second, which must succeed. */
+  piped(first: readonly string[], second: readonly string[]): Promise<CopyReport>
+  /** Runs a command, which must succeed. */
   report(args: readonly string[], more?: Readonly<Record<string, string>>): Promise<CopyReport>
   file(name: string): string
   stop(): Promise<void>
@@ -99,6 +104,19 @@ export async function makeCopyPlaces(): Promise<CopyPlaces> {
   const report: CopyPlaces['report'] = async (args, more) => {
     const { status, stdout, stderr } = await run(args, more)
     assert.equal(status, 0, `${args.join(' ')}: ${stderr}`)
+    return JSON.parse(stdout) as CopyReport
+  }
+
+  const piped: CopyPlaces['piped'] = async (first, second) => {
+    const command = (args: readonly string[]) =>
+      [process.execPath, MAIN, ...args, '--gateway', `http://${gateway.host}`]
+        .map((word) => `'${word}'`)
+        .join(' ')
+    const { stdout } = await promisify(execFile)(
+      'sh',
+      ['-c', `${command(first)} | ${command([...second, '--json'])}`],
+      { env: { PATH: process.env['PATH'], ...settings }, timeout: 50_000 }
+    )
     return JSON.parse(stdout) as CopyReport
   }
 
@@ -171,6 +189,7 @@ export async function makeCopyPlaces(): Promise<CopyPlaces> {
     gateway,
     run,
     report,
+    piped,
     file,
     async stop() {
       await registry.stop()
