@@ -6,6 +6,7 @@ import type { DirectRegistry } from '../upstream/direct.ts'
 import type { Upload } from '../upstream/uploads.ts'
 import { asMoveError } from './refusal.ts'
 import { createReplay } from './replay.ts'
+import { listUnderTag } from './subject-tag.ts'
 import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
 import { wholeBlob } from './verify.ts'
 
@@ -43,6 +44,8 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
   const { uploads } = registry
   /** Repositories of this registry that are known to have a blob: it may be mounted from there. */
   const had = hadAt(registry)
+
+  let listing: Promise<unknown> = Promise.resolve()
 
   const said = (error: unknown) => asMoveError(error, name, registry.server.url.host)
   const say = <T>(work: Promise<T>): Promise<T> =>
@@ -174,8 +177,16 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
       return { digest: sum(), size: size() ?? 0 }
     },
 
-    putManifest: (manifest, tag, signal) =>
-      say(uploads.putManifest(repository, tag ?? manifest.digest, manifest, signal))
+    async putManifest(manifest, tag, signal) {
+      const listed = await say(uploads.putManifest(repository, tag ?? manifest.digest, manifest, signal))
+      const read = readManifest(manifest.bytes, manifest.mediaType)
+      if (listed || read.subject === undefined) return
+      // two that refer to the same must not forget each other
+      const list = () => listUnderTag({ registry, repository }, manifest, read, signal)
+      const mine = listing.then(list, list)
+      listing = mine.catch(() => undefined)
+      await say(mine)
+    }
   }
 }
 

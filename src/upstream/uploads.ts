@@ -54,12 +54,13 @@ export interface Uploads {
   commit(upload: Upload, digest: Digest, signal: AbortSignal): Promise<void>
   /** Gives it up; whether the registry hears of it doesn't matter. */
   cancel(upload: Upload): Promise<void>
+  /** Keeps a manifest. @returns whether the registry says that it lists it for its subject */
   putManifest(
     repository: string,
     reference: string,
     manifest: PutManifest,
     signal: AbortSignal
-  ): Promise<void>
+  ): Promise<boolean>
 }
 
 /** How long an upload that is given up is waited for, in milliseconds. */
@@ -194,6 +195,7 @@ export function createUploads(mirror: Mirror, ask: Ask): Uploads {
             'wrong',
             `${mirror.url.host} keeps the manifest as ${said}, but it is ${digest}`
           )
+        return reply.headers['oci-subject'] !== undefined
       })
   }
 }
