@@ -7,7 +7,7 @@ export interface Shared {
 }
 
 /** Blobs that are moved at a time. */
-const PARALLEL = 4
+export const PARALLEL = 4
 
 /** Nothing is under way. */
 export function createShared(parallel = PARALLEL): Shared {
