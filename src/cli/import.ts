@@ -18,7 +18,7 @@ export const importCommand: Command = {
   options: [
     { flags: '--to <domain>', about: 'the domain that images go to, in place of the one in their names' },
     { flags: '--name <repository>', about: 'the repository that the images of one file go to' },
-    ...MOVE_OPTIONS.filter(({ flags }) => flags.startsWith('--gateway'))
+    ...MOVE_OPTIONS.filter(({ flags }) => /^--(?:gateway|user)/.test(flags))
   ],
   async run(context, files, options) {
     const domain = domainOf(options['to'])

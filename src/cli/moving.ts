@@ -11,6 +11,8 @@ import { parseRegistry } from '../upstream/registry-name.ts'
 import type { Server } from '../upstream/server.ts'
 import { createBars, movedText } from './bars.ts'
 import type { Call, Command, CommandContext, CommandOption, Operations } from './command.ts'
+import { userAt } from './logins.ts'
+import { readSecret } from './secret-input.ts'
 import { type Address, mover, type OpenStores, openExports, openStores, patience } from './stores.ts'
 import { formatJson, formatTable } from './terminal.ts'
 
@@ -19,6 +21,11 @@ type Options = Parameters<Command['run']>[2]
 /** What push, pull and copy have in common. */
 export const MOVE_OPTIONS: readonly CommandOption[] = [
   { flags: '--gateway <url>', about: 'another gateway, instead of the one of this data folder' },
+  {
+    flags: '--user <name>',
+    about:
+      'this user of the registry or gateway, or NAME@HOST of several; the password is typed or comes on stdin'
+  },
   { flags: '--platform <os/arch>', about: 'of an image for several platforms, only this one' },
   {
     flags: '--compression <kind>',
@@ -60,6 +67,7 @@ export async function runMove(
     const stores = await openStores(context.config, address, bars.reporter)
     stack.defer(() => stores.close())
     const { places, target } = await plan(stores, signal)
+    await logIn(stores, places, options)
     const manner: Manner = {
       stores,
       memory,
@@ -92,6 +100,16 @@ function inEngines(places: readonly Place[]): Map<EnginePlace['kind'], string[]>
     if (place.kind === 'docker' || place.kind === 'podman')
       names.set(place.kind, [...(names.get(place.kind) ?? []), place.image])
   return names
+}
+
+/** Who `--user` says that somebody is. */
+async function logIn(stores: OpenStores, places: readonly Place[], options: Options): Promise<void> {
+  if (options['user'] === undefined) return
+  const sources = places.flatMap((place) => (place.kind === 'registry' ? [place.url.host] : []))
+  const { user, host } = userAt(String(options['user']), [...new Set([...sources, ...stores.hosts])])
+  if (places.some((place) => place.kind === 'archive' && place.path === '-'))
+    throw new ConfigError(`stdin brings the archive, and no password: docker login ${host} goes before it`)
+  stores.login({ user, host, password: await readSecret('Password') })
 }
 
 /** Runs `work` with a connection to the gateway. */

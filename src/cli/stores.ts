@@ -6,7 +6,7 @@ import { type Place } from '../move/places.ts'
 import { type ImageStore, type Reporter } from '../move/types.ts'
 import type { DirectRegistry } from '../upstream/direct.ts'
 import type { Server } from '../upstream/server.ts'
-import { loginFile } from './logins.ts'
+import { type Login, loginFile } from './logins.ts'
 
 /** Where a gateway is reached. */
 export interface Address {
@@ -28,6 +28,10 @@ export interface OpenStores extends Stores {
   /** A repository of a registry. */
   registry(place: Extract<Place, { kind: 'registry' }>, repository: string): ImageStore
   layout(folder: string): ImageStore
+  /** Servers that were named so far by their addresses, `registry.example:5000`. */
+  readonly hosts: ReadonlySet<string>
+  /** From now on requests to its server are this user's. */
+  login(login: Login): void
   /** Repositories of the gateway that a destination was made for. */
   readonly pushedTo: Set<string>
   close(): Promise<void>
@@ -55,9 +59,15 @@ export async function openStores(
     repositories.set(key, store)
     return store
   }
+  const hosts = new Set<string>()
+  if (address !== undefined && address.socketPath === undefined) hosts.add(new URL(address.url).host)
+  let typed: Login | undefined
   const at = (to: Address, repository: string): ImageStore =>
     once(`${to.url} ${repository}`, () => {
-      const registry = open.get(to.url) ?? openDirect({ ...options, ...to, auth })
+      const { host } = new URL(to.url)
+      if (to.socketPath === undefined) hosts.add(host)
+      const login = () => (typed?.host === host ? typed : undefined)
+      const registry = open.get(to.url) ?? openDirect({ ...options, ...to, auth, login })
       open.set(to.url, registry)
       const name = to.socketPath === undefined ? `${registry.server.name}/${repository}` : repository
       return createRegistryStore({ registry, repository, name })
@@ -68,6 +78,10 @@ export async function openStores(
     (opened ??= import('../move/car-store.ts').then(({ createCarStore }) => createCarStore(report)))
   const stores: OpenStores = {
     pushedTo: new Set(),
+    hosts,
+    login(login) {
+      typed = login
+    },
     gateway(repository) {
       if (address === undefined) throw new Error('no gateway was reached')
       return at(address, repository)

@@ -1,6 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { isDigest } from '../oci/digest.ts'
-import { createCredentials } from './credentials.ts'
+import { type Credential, createCredentials } from './credentials.ts'
 import { UpstreamError } from './failure.ts'
 import { nextQuery } from './link.ts'
 import { createMirror } from './mirror.ts'
@@ -62,13 +62,19 @@ export async function loginHeader(
  * Opens a registry.
  *
  * @param options.auth a docker `config.json`; nothing for none
+ * @param options.login who somebody says that they are, in place of what is in the file; asked each time
  */
-export function openDirect(options: ServerOptions & { readonly auth: string | undefined }): DirectRegistry {
+export function openDirect(
+  options: ServerOptions & {
+    readonly auth: string | undefined
+    readonly login?: () => Credential | undefined
+  }
+): DirectRegistry {
   const server = openServer(options)
   const { url, wire } = server
   const credentials = options.auth === undefined ? undefined : createCredentials(options.auth)
   const names = loginNamesOf(url)
-  const credential = async (signal: AbortSignal) => credentials?.find(names, signal)
+  const credential = async (signal: AbortSignal) => options.login?.() ?? credentials?.find(names, signal)
   const mirror = createMirror({ url, wire, tokens: createTokens({ wire, home: url, credential }) })
   // our own gateway tries again by itself
   const tries = server.socketPath === undefined ? undefined : 1

@@ -25,10 +25,11 @@ describe('moving images between registries', function () {
   let scoped: Registry
   let image: Image
 
-  const seaway = async (args: string[], login = true) => {
+  const seaway = async (args: string[], login = true, input?: string) => {
     const config = bed.folder(login ? 'login' : 'nobody')
     return runSeaway([...args, '--docker-config', config], gatewayEnv(bed.folder('data')), {
-      allowFailure: true
+      allowFailure: true,
+      ...(input !== undefined && { input })
     })
   }
   const copy = async (from: string, to: string): Promise<Report> => {
@@ -134,6 +135,30 @@ describe('moving images between registries', function () {
       (JSON.parse(stdout) as { config: { digest: string } }).config.digest,
       plain.configs[0]?.digest
     )
+  })
+
+  it('with --user, whose password comes on stdin, where docker has no login', async () => {
+    const as = async (words: string[], password: string) => {
+      const { status, stdout, stderr } = await seaway([...words, '--json'], false, `${password}\n`)
+      return status === 0 ? (JSON.parse(stdout) as Report).images[0]?.digest : stderr
+    }
+    const into = ['copy', `oci:${image.layout}`]
+    for (const registry of [locked, scoped])
+      assert.equal(
+        await as([...into, `${registry.host}/user/app:1`, '--user', USER.name], USER.password),
+        image.top.digest
+      )
+    const from = ['copy', `${locked.host}/user/app:1`]
+    const out = bed.folder('user-layout')
+    assert.equal(await as([...from, `oci:${out}:1`, '--user', USER.name], USER.password), image.top.digest)
+
+    const wrong = await as([...into, `${locked.host}/user/app:2`, '--user', USER.name], 'wrong')
+    assert.match(wrong ?? '', /^seaway: [^\n]*docker login [^\n]*\n$/)
+    const two = [...from, `${scoped.host}/user/app:2`, '--user']
+    assert.match((await as([...two, USER.name], USER.password)) ?? '', /write --user mate@127\.0\.0\.1:\d+/)
+    // the other one is asked as nobody
+    const one = await as([...two, `${USER.name}@${locked.host}`], USER.password)
+    assert.match(one ?? '', new RegExp(`docker login ${scoped.host}`))
   })
 
   it('without a login it says in one line how to get in', async () => {
