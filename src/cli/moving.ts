@@ -67,6 +67,10 @@ export async function runMove(
     const stores = await openStores(context.config, address, bars.reporter)
     stack.defer(() => stores.close())
     const { places, target } = await plan(stores, signal)
+    if (options['referrers'] === true && target.kind !== 'stores')
+      throw new ConfigError(
+        `--referrers goes to what keeps them, the gateway, a registry or an OCI layout; an ${target.kind} doesn't`
+      )
     await logIn(stores, places, options)
     const manner: Manner = {
       stores,

@@ -156,6 +156,15 @@ describe('copy', function () {
         await ociClient(gateway).expect(404, 'GET', '/v2/none.example/x/tags/list')
       })
 
+    it('--referrers where nothing can keep them', async () => {
+      const { file, run } = places
+      for (const to of [`archive:${file('none.tar')}`, 'docker:app:1', 'podman:']) {
+        const { status, stderr } = await run(['copy', 'example.com/app:1', to, '--referrers'])
+        assert.equal(status, 2)
+        assert.match(stderr, /^seaway: --referrers [^\n]*a registry or an OCI layout[^\n]*\n$/)
+      }
+    })
+
     it('each case once', () => assert.deepEqual(REFUSED, Object.keys(cases)))
   })
 
