@@ -128,6 +128,8 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
     throw new MoveError(
       `${name} has no '${given.image}'; it has ${images.flatMap(({ names }) => names).join(', ') || 'images without names'}`
     )
+  const refusal = wanted.find((image) => image.refusal !== undefined)?.refusal
+  if (refusal !== undefined) throw new MoveError(`${name}: ${refusal}`)
   const goals = wanted.flatMap((image) =>
     (image.names.length === 0 ? [undefined] : image.names).map((called) => ({
       image,

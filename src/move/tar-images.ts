@@ -14,28 +14,46 @@ export interface TarImage {
   /** Blobs that aren't at the target yet: configs, which no layer is. */
   readonly configs: readonly { digest: Digest; bytes: Buffer }[]
   readonly layers: readonly PassedLayer[]
+  /** Why it can't be kept, where it can't. */
+  readonly refusal?: string
 }
 
 /**
- * The images of a tar: as its OCI index has them, if nothing of them was changed, so that their digests stay; else made
- * of its configs and what its layers have become.
+ * The images of a tar: as its OCI index has them, where nothing of them was changed, so that their digests stay; else
+ * made of its configs and what its layers have become. What is no image can't be made again: it is one with a refusal.
  *
  * @throws {MoveError} for a tar that isn't of images, or lacks parts of them
  */
 export function imagesOf(passed: Passed, name: string): TarImage[] {
-  const index = passed.documents.get('index.json')
-  if (index !== undefined) {
-    const kept = unchangedImages(passed, index)
-    if (kept !== undefined) return withNames(kept, passed, name)
-  }
+  const { kept, changed } = unchangedImages(passed, passed.documents.get('index.json'))
+  if (kept.length > 0 && changed.length === 0) return withNames(kept, passed, name)
   const list = passed.documents.get('manifest.json')
-  const entries = list === undefined ? configsOfIndex(passed, index, name) : configsOfList(list, name)
-  return entries.map(({ config, names }) => {
-    const bytes = passed.documents.get(config)
-    if (bytes === undefined)
-      throw new MoveError(`${name} lacks ${config}, the config of ${names[0] ?? 'an image'}`)
-    return imageOf(bytes, names, [...passed.layers.values()], name)
-  })
+  const entries = list === undefined ? configsOfIndex(passed, changed, name) : configsOfList(list, name)
+  const whole = new Set(kept.flatMap(({ configs }) => configs.map(({ digest }) => pathOf(digest))))
+  const made = entries
+    .filter(({ config }) => !whole.has(config))
+    .map(({ config, names }) => {
+      const bytes = passed.documents.get(config)
+      if (bytes === undefined)
+        throw new MoveError(`${name} lacks ${config}, the config of ${names[0] ?? 'an image'}`)
+      return imageOf(bytes, names, [...passed.layers.values()], name)
+    })
+  const listed = new Set(entries.map(({ config }) => config))
+  return [
+    ...withNames(kept, passed, name),
+    ...made,
+    ...changed.flatMap((each) => unlisted(each, passed, listed))
+  ]
+}
+
+/** An entry of an index that Docker's list leaves out, as it is no image that an engine runs. */
+function unlisted(entry: Descriptor, passed: Passed, listed: ReadonlySet<string>): TarImage[] {
+  const bytes = documentOf(passed, entry.digest)
+  const [config] = bytes === undefined ? [] : readManifest(bytes, entry.mediaType).blobs
+  if (config === undefined || listed.has(pathOf(config.digest))) return []
+  const names = namesOf(entry)
+  const refusal = `${names[0] ?? entry.digest} is no image that an engine runs, so it stays as it is: push it with --compression none`
+  return [{ names, manifests: [], configs: [], layers: [], refusal }]
 }
 
 /**
@@ -125,12 +143,16 @@ export function configsOfList(list: Buffer, name: string): Entry[] {
 }
 
 /** For a layout without manifest.json whose layers were compressed on the way. */
-function configsOfIndex(passed: Passed, index: Buffer | undefined, name: string): Omit<Entry, 'layers'>[] {
-  if (index === undefined)
+function configsOfIndex(
+  passed: Passed,
+  changed: readonly Descriptor[],
+  name: string
+): Omit<Entry, 'layers'>[] {
+  if (!passed.documents.has('index.json'))
     throw new MoveError(
       `${name} holds no image: it has neither manifest.json nor index.json; it is cut short, or of something else`
     )
-  return readManifest(index).children.map((child) => {
+  return changed.map((child) => {
     const bytes = documentOf(passed, child.digest)
     const manifest = bytes && readManifest(bytes, child.mediaType)
     const config = manifest?.blobs[0]
@@ -165,11 +187,15 @@ export const annotationsFor = (name: string): Record<string, string> => ({
   'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1)
 })
 
-/** The images of an OCI index, if all that they name is there just as it was. */
-function unchangedImages(passed: Passed, index: Buffer): TarImage[] | undefined {
+/** The images of an OCI index all of whose parts are there just as they were, and its other entries. */
+function unchangedImages(
+  passed: Passed,
+  index: Buffer | undefined
+): { kept: TarImage[]; changed: Descriptor[] } {
   const byDigest = new Map([...passed.layers].map(([path, layer]) => [path, layer]))
-  const images: TarImage[] = []
-  for (const child of readManifest(index).children) {
+  const kept: TarImage[] = []
+  const changed: Descriptor[] = []
+  for (const child of index === undefined ? [] : readManifest(index).children) {
     const manifests: StoredManifest[] = []
     const configs: { digest: Digest; bytes: Buffer }[] = []
     const layers: PassedLayer[] = []
@@ -188,8 +214,8 @@ function unchangedImages(passed: Passed, index: Buffer): TarImage[] | undefined 
       manifests.push({ digest, mediaType: manifest.mediaType, bytes })
       return true
     }
-    if (!walk(child, 0)) return undefined
-    images.push({ names: namesOf(child), manifests, configs, layers })
+    if (walk(child, 0)) kept.push({ names: namesOf(child), manifests, configs, layers })
+    else changed.push(child)
   }
-  return images.length === 0 ? undefined : images
+  return { kept, changed }
 }

@@ -168,6 +168,31 @@ describe('copy', function () {
     it('each case once', () => assert.deepEqual(REFUSED, Object.keys(cases)))
   })
 
+  it('an archive of an image and something else keeps the digests of both, or says how', async () => {
+    const { file, report, run, gateway, image } = places
+    const artifact = await ociClient(gateway).image('example.com/app', 'notes')
+    for (const tag of ['1', 'notes'])
+      await report(['copy', `example.com/app:${tag}`, `oci:${file('mixed')}:${tag}`])
+    const archive = `archive:${file('mixed.tar')}`
+    await report(['copy', `oci:${file('mixed')}`, archive])
+    const push = ['push', archive, '--to', 'mixed.example']
+    const refused = await run(push)
+    assert.equal(refused.status, 1)
+    assert.match(refused.stderr, /^seaway: [^\n]*mixed:notes[^\n]*--compression none\n$/)
+    await ociClient(gateway).expect(404, 'GET', '/v2/mixed.example/mixed/tags/list')
+
+    const one = await report(['push', `${archive}:mixed:1`, '--to', 'mixed.example'])
+    assert.deepEqual(
+      one.images.map(({ digest }) => digest),
+      [image.top.digest]
+    )
+    const both = await report([...push, '--compression', 'none'])
+    assert.deepEqual(
+      both.images.map(({ digest }) => digest).sort(),
+      [image.top.digest, artifact.digest].sort()
+    )
+  })
+
   it('two names for one image are no two images', async () => {
     const { file, report, image } = places
     for (const tag of ['1', '2']) await report(['copy', 'example.com/app:1', `oci:${file('twice')}:${tag}`])

@@ -99,6 +99,31 @@ describe('copying into and out of engines', function () {
           assert.deepEqual(await look(into, 'other/name:3'), expected())
           assert.equal((await copy(`${engine}:example.com/app:1`, `${into}:other/name:3`)).moved.blobs, 0)
         })
+      for (const format of engine === 'docker' ? ['docker save'] : ['docker-archive', 'oci-archive'])
+        it(`from what it saves (${format})`, async () => {
+          const file = places.file(`${format.replace(' ', '-')}-${engine}.tar`)
+          const how = engine === 'docker' ? [] : ['--format', format]
+          await client(engine, 'save', ...how, '--output', file, 'example.com/app:1')
+          const target = places.targets["the gateway's domain"]
+          const name = `${engine}${format.replace(/\W/g, '')}`
+          for (const blobs of [undefined, 0]) {
+            const { images, moved } = await copy(`archive:${file}`, target.place(name))
+            const { digest, id, diffIds } = await target.look(name)
+            assert.deepEqual(diffIds, expected().diffIds)
+            // podman writes another config into a layout
+            if (format !== 'oci-archive') assert.equal(id, expected().id)
+            assert.equal(images[0]?.digest, digest)
+            assert.equal(moved.blobs, blobs ?? moved.blobs)
+          }
+          if (format === 'oci-archive') return
+          await forget(engine)
+          const loaded = await copy(`archive:${file}`, `${engine}:`)
+          assert.deepEqual(
+            loaded.images.map(({ to }) => to),
+            [`${engine}:example.com/app:1`]
+          )
+          assert.deepEqual(await look(engine, 'example.com/app:1'), expected())
+        })
       it('into a CAR is refused', async () => {
         const car = `car:${places.file('none.car')}`
         const refused = await places.run(['copy', `${engine}:example.com/app:1`, car], hosts())
