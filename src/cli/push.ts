@@ -67,7 +67,9 @@ export const push: Command = {
             `${from} has an image without a name${only}: say what it is called, --name NAME`
           )
         },
-        first: () => stores.gateway((name ?? nameInGateway(WAITING, domain)).repository)
+        ...(name === undefined && {
+          first: () => stores.gateway(nameInGateway(WAITING, domain).repository)
+        })
       }
     }))
   }

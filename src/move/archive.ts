@@ -17,10 +17,11 @@ import {
 import { openOutput, outputAt, toStdout } from './files.ts'
 import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
 import type { Passed } from './passed.ts'
+import { isDenied } from './refusal.ts'
 import { imagesOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
 import { tableOfTar } from './tar-table.ts'
-import { type ImageTarget, type Moved, MoveError, type Reporter } from './types.ts'
+import { type ImageTarget, type Moved, MoveError, Refused, type Reporter } from './types.ts'
 
 /**
  * Opens an archive of `docker save`, `podman save` or an OCI layout; `-` is stdin.
@@ -74,8 +75,8 @@ export interface ArchivePush {
   readonly path: string
   /** Only what has this name or tag there. */
   readonly image: string | undefined
-  /** Where blobs go before it is known whose they are. */
-  readonly first: ImageTarget
+  /** Where blobs go before it is known whose they are; where what has no name goes, unless given. */
+  readonly first: (() => ImageTarget) | undefined
   /** Where an image goes by its name there, if it has one. */
   readonly to: ToDestination
   /** Layers stay as they are if not given. */
@@ -90,18 +91,30 @@ export interface ArchivePush {
  * compared with what was compressed before.
  */
 export async function pushArchive(given: ArchivePush): Promise<{ delivered: Delivered[]; moved: Moved }> {
-  const { path, first, to, compression, memory, report, signal } = given
+  const { path, to, compression, memory, report, signal } = given
   const name = nameOfArchive(path)
+  const isWanted = (each: string) =>
+    given.image === undefined || each === given.image || each.endsWith(`:${given.image}`)
   const table = path === '-' ? undefined : await tableOfTar(path, signal)
   // before anything is moved
   if (table?.names.length === 0) to(undefined, { from: name })
+  const called = table?.names.find(isWanted)
+  const early = called === undefined ? undefined : destinationOf(called, path, to).store
+  const first = early ?? given.first?.() ?? to(undefined, { from: name }).store
   const there =
     table === undefined || compression === undefined
       ? []
       : await knownAt(first, table.diffIds, { memory, compression, signal })
   const read = async (known: readonly KnownLayer[]): Promise<Passed> => {
     const tar = await openArchive(path, signal)
-    return passTar({ tar, name, target: first, compression, memory, there: known, report, signal })
+    const options = { tar, name, target: first, compression, memory, there: known, report, signal }
+    return passTar(options).catch((error: unknown) => {
+      if (early !== undefined || given.first === undefined || !isDenied(error)) throw error
+      throw new Refused(
+        `${reason(error)}; layers of ${name} wait there until its names come: with --name NAME they go where they belong`,
+        { cause: error }
+      )
+    })
   }
   const once = await read(there)
   const passed = once.mistaken ? await read([]) : once
@@ -119,11 +132,7 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
     }
   }
   const images = imagesOf(passed, name)
-  const wanted = images.filter(
-    ({ names }) =>
-      given.image === undefined ||
-      names.some((each) => each === given.image || each.endsWith(`:${given.image}`))
-  )
+  const wanted = images.filter(({ names }) => given.image === undefined || names.some(isWanted))
   if (wanted.length === 0)
     throw new MoveError(
       `${name} has no '${given.image}'; it has ${images.flatMap(({ names }) => names).join(', ') || 'images without names'}`

@@ -149,7 +149,7 @@ async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, ma
   return pushArchive({
     path: place.path,
     image: place.image,
-    first: target.first?.() ?? target.to(undefined, { from: nameOfArchive(place.path) }).store,
+    first: target.first,
     to: target.to,
     compression,
     memory,

@@ -29,6 +29,10 @@ export function asMoveError(error: unknown, name: string, host: string): unknown
   return final ? new Refused(message, { cause: error }) : new MoveError(message, { cause: error })
 }
 
+/** Whether a registry refused somebody the right. */
+export const isDenied = (error: unknown): boolean =>
+  error instanceof Refused && error.cause instanceof UpstreamError && error.cause.fault === 'denied'
+
 const WORDS: Readonly<Record<number, string>> = {
   401: 'it asks for a login',
   403: 'it refuses access',

@@ -1,9 +1,10 @@
-/** `seaway push` of images that have no name of their own. */
+/** `seaway push` of images that have no name of their own, and of archives, whose names come late. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Image, makeImage } from '../e2e/support/images.ts'
+import { type AuthServer, startAuthServer } from '../support/auth.ts'
 import { dockerArchive } from '../support/docker-archive.ts'
 import { ociClient } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
@@ -88,5 +89,47 @@ describe('push of an image without a name', function () {
     const id = image.configs[0]?.digest ?? ''
     for (const place of [id, `podman:${id}`, id.slice(7), id.slice(7, 19)])
       await refused(place, 2, /is the id of an image/)
+  })
+})
+
+describe('push of an archive by somebody who may push to one repository', function () {
+  this.timeout(30_000)
+  const temp = tempFolder()
+  const file = (name: string) => join(temp.path, name)
+  let auth: AuthServer
+  before(async () => {
+    auth = await startAuthServer({
+      users: { bob: 'secret' },
+      rules: JSON.stringify({ rules: [{ who: 'bob', repositories: 'team.example/app', can: 'push' }] })
+    })
+    const login = { auth: Buffer.from('bob:secret').toString('base64') }
+    await writeFile(file('config.json'), JSON.stringify({ auths: { [auth.server.host]: login } }))
+    await writeFile(file('app.tar'), (await dockerArchive('team.example/app:1')).bytes)
+  })
+  after(async () => {
+    await auth.stop()
+    await temp.remove()
+  })
+
+  const settings = { SEAWAY_DATA: file('data'), SEAWAY_LOG_LEVEL: 'silent', DOCKER_CONFIG: temp.path }
+  const words = () => ['--gateway', `http://${auth.server.host}`]
+
+  it('asks for no right to another one', async () => {
+    const { status, stderr } = await runCommandHere(
+      ['push', `archive:${file('app.tar')}`, ...words()],
+      settings
+    )
+    assert.equal(stderr, '')
+    assert.equal(status, 0)
+  })
+
+  it('from stdin says how, as its names come last', async () => {
+    const bytes = await readFile(file('app.tar'))
+    const refused = await runCommand(['push', '-', ...words()], settings, bytes)
+    assert.match(refused.stderr, /^seaway: [^\n]*--name[^\n]*\n$/)
+    assert.equal(refused.status, 1)
+    const named = ['push', '-', '--name', 'team.example/app:2', ...words()]
+    const { status, stderr } = await runCommand(named, settings, bytes)
+    assert.equal(status, 0, stderr)
   })
 })

@@ -128,7 +128,7 @@ describe('archives', () => {
       const { delivered, moved } = await pushArchive({
         path: file(from),
         image: undefined,
-        first: store,
+        first: undefined,
         to: () => ({ store, tag: from, shown: from }),
         compression: parseCompression('gzip'),
         memory: createLayerMemory(file('memory')),
