@@ -168,6 +168,35 @@ describe('copy', function () {
     it('each case once', () => assert.deepEqual(REFUSED, Object.keys(cases)))
   })
 
+  it('an index goes from place to place with its platforms, or one of them does', async () => {
+    const { file, report, targets } = places
+    const made = await makeImage({
+      dir: file('platforms'),
+      name: 'x:1',
+      layers: [{ files: { a: 'b' } }],
+      platforms: ['linux/amd64', 'linux/arm64']
+    })
+    const way = [
+      `oci:${made.layout}`,
+      'index.example/app:2',
+      targets['a registry'].place('index'),
+      `archive:${file('index.tar')}:index.example/app:2`,
+      `oci:${file('index')}:2`,
+      'own/index:2'
+    ]
+    for (const [i, to] of way.entries()) {
+      if (i === 0) continue
+      const { images } = await report(['copy', way[i - 1] ?? '', to])
+      assert.equal(images[0]?.digest, made.top.digest, to)
+    }
+    for (const [i, from] of way.entries()) {
+      // all of an archive goes into a registry
+      if (from.startsWith('archive:')) continue
+      const { images } = await report(['copy', from, `arm.example/app:${i}`, '--platform', 'linux/arm64'])
+      assert.equal(images[0]?.digest, made.manifests[1]?.digest, from)
+    }
+  })
+
   it('an archive of an image and something else keeps the digests of both, or says how', async () => {
     const { file, report, run, gateway, image } = places
     const artifact = await ociClient(gateway).image('example.com/app', 'notes')
