@@ -17,8 +17,9 @@ import {
 import { openOutput, outputAt, toStdout } from './files.ts'
 import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
 import type { Passed } from './passed.ts'
+import type { Platform } from './platform.ts'
 import { isDenied } from './refusal.ts'
-import { imagesOf } from './tar-images.ts'
+import { forPlatform, imagesOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
 import { tableOfTar } from './tar-table.ts'
 import { type ImageTarget, type Moved, MoveError, Refused, type Reporter } from './types.ts'
@@ -79,6 +80,8 @@ export interface ArchivePush {
   readonly first: (() => ImageTarget) | undefined
   /** Where an image goes by its name there, if it has one. */
   readonly to: ToDestination
+  /** Of an index only this one; all of it unless given. */
+  readonly platform: Platform | undefined
   /** Layers stay as they are if not given. */
   readonly compression: Compression | undefined
   readonly memory: LayerMemory
@@ -139,7 +142,12 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
     )
   const refusal = wanted.find((image) => image.refusal !== undefined)?.refusal
   if (refusal !== undefined) throw new MoveError(`${name}: ${refusal}`)
-  const goals = wanted.flatMap((image) =>
+  const { platform } = given
+  const chosen =
+    platform === undefined
+      ? wanted
+      : wanted.map((image) => forPlatform(image, platform, image.names[0] ?? name))
+  const goals = chosen.flatMap((image) =>
     (image.names.length === 0 ? [undefined] : image.names).map((called) => ({
       image,
       called,

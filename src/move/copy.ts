@@ -1,18 +1,19 @@
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
-import { childFor, type Platform } from './platform.ts'
+import { checkConfig, childFor, type Platform } from './platform.ts'
 import { deliveredOnce, type Shared } from './shared.ts'
 import {
   type BlobId,
   type BlobProgress,
   type ImageSource,
   type ImageTarget,
+  MAX_SMALL,
   type Moved,
   Refused,
   type Reporter,
   type StoredManifest
 } from './types.ts'
-import { verified } from './verify.ts'
+import { verified, wholeBlob } from './verify.ts'
 
 /** An image that is copied as it is: every digest stays. */
 export interface Copy {
@@ -40,7 +41,9 @@ const MAX_DEPTH = 6
 /** Copies an image: blobs in parallel, each checked and once, then manifests, the one that is named last. */
 export async function copyImage(copy: Copy): Promise<Digest> {
   const { source, signal } = copy
-  const top = await chosen(source, copy.reference, copy.platform, signal)
+  const top = await chosen(source, copy.reference, copy.platform, signal, (alone, platform) =>
+    checkPlatform(copy, alone, platform)
+  )
   await copyTree(copy, top, copy.tag, 0)
   if (copy.referrers !== true) return top.digest
   for (const tag of cosignTags(top.digest)) {
@@ -50,17 +53,36 @@ export async function copyImage(copy: Copy): Promise<Digest> {
   return top.digest
 }
 
-/** The manifest of a reference; of an index, the one for a platform if that is given. */
+/** What stands alone says in its config what it is for. */
+async function checkPlatform(
+  { source, reference, signal }: Copy,
+  { bytes, mediaType }: StoredManifest,
+  platform: Platform
+): Promise<void> {
+  const [config] = readManifest(bytes, mediaType).blobs
+  if (config !== undefined && /config|container\.image/.test(config.mediaType) && config.size <= MAX_SMALL)
+    checkConfig(await wholeBlob(source, config, signal), platform, `${source.name}:${reference}`)
+}
+
+/**
+ * The manifest of a reference; of an index, the one for a platform if that is given.
+ *
+ * @param check what is asked about one that stands alone, where a platform is given
+ */
 export async function chosen(
   source: ImageSource,
   reference: string,
   platform: Platform | undefined,
-  signal: AbortSignal
+  signal: AbortSignal,
+  check?: (alone: StoredManifest, platform: Platform) => Promise<void>
 ): Promise<StoredManifest> {
   const top = await source.manifest(reference, signal)
   if (platform === undefined) return top
   const { children } = readManifest(top.bytes, top.mediaType)
-  if (children.length === 0) return top
+  if (children.length === 0) {
+    await check?.(top, platform)
+    return top
+  }
   return source.manifest(childFor(children, platform, `${source.name}:${reference}`).digest, signal)
 }
 

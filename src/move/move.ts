@@ -145,11 +145,12 @@ async function fromEngine(
 }
 
 async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, manner: Manner) {
-  const { memory, report, signal, compression } = manner
+  const { memory, report, signal, compression, platform } = manner
   return pushArchive({
     path: place.path,
     image: place.image,
     first: target.first,
+    platform,
     to: target.to,
     compression,
     memory,

@@ -42,6 +42,25 @@ export function parsePlatform(text: string): Platform {
   return { os, architecture, ...(variant !== undefined && { variant }) }
 }
 
+/** @throws {MoveError} for the config of an image that says that it is for another platform */
+export function checkConfig(config: Uint8Array, wanted: Platform, name: string): void {
+  const { os, architecture, variant } = platformOf(config)
+  // what is no image has none
+  if (os === undefined || architecture === undefined) return
+  if (os !== wanted.os || architecture !== wanted.architecture)
+    throw new MoveError(
+      `${name} is for ${platformText({ os, architecture, variant })}, not ${platformText(wanted)}`
+    )
+}
+
+function platformOf(config: Uint8Array): Partial<Platform> {
+  try {
+    return (JSON.parse(Buffer.from(config).toString()) ?? {}) as Partial<Platform>
+  } catch {
+    return {}
+  }
+}
+
 /**
  * The child of an index for a platform; of several, one whose variant fits.
  *

@@ -2,6 +2,7 @@ import { type Digest, digestOf, isDigest, splitDigest } from '../oci/digest.ts'
 import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import { INDEX_TYPES, OCI_MANIFEST } from '../oci/media-types.ts'
 import type { Passed, PassedLayer } from './passed.ts'
+import { checkConfig, childFor, type Platform } from './platform.ts'
 import { MoveError, type StoredManifest } from './types.ts'
 
 const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
@@ -44,6 +45,22 @@ export function imagesOf(passed: Passed, name: string): TarImage[] {
     ...made,
     ...changed.flatMap((each) => unlisted(each, passed, listed))
   ]
+}
+
+/** An image for a platform: of an index that one alone. @throws {MoveError} where it is for others */
+export function forPlatform(image: TarImage, platform: Platform, name: string): TarImage {
+  const own = image.manifests.at(-1)
+  if (own === undefined) return image
+  const { children } = readManifest(own.bytes, own.mediaType)
+  const digest = children.length === 0 ? own.digest : childFor(children, platform, name).digest
+  const manifests = image.manifests.filter((each) => each.digest === digest)
+  const blobs = new Set(
+    manifests.flatMap((each) => readManifest(each.bytes, each.mediaType).blobs.map((blob) => blob.digest))
+  )
+  const configs = image.configs.filter((each) => blobs.has(each.digest))
+  // an index says itself what its images are for
+  if (children.length === 0) for (const { bytes } of configs) checkConfig(bytes, platform, name)
+  return { ...image, manifests, configs, layers: image.layers.filter(({ blob }) => blobs.has(blob.digest)) }
 }
 
 /** An entry of an index that Docker's list leaves out, as it is no image that an engine runs. */

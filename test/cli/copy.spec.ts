@@ -156,6 +156,20 @@ describe('copy', function () {
         await ociClient(gateway).expect(404, 'GET', '/v2/none.example/x/tags/list')
       })
 
+    for (const from of SOURCE_KINDS)
+      it(`an image for another platform, from ${from}`, async () => {
+        const { file, run, sources, gateway } = places
+        const archive = from === 'an OCI archive' ? [] : [`archive:${file('none.tar')}`]
+        for (const to of ['none.example/x:1', `oci:${file('none')}`, ...archive]) {
+          const args = ['copy', sources[from].place, to, '--platform', 'linux/arm64']
+          const { status, stderr } = await run(args)
+          assert.match(stderr, /^seaway: [^\n]* is for linux\/amd64, not linux\/arm64[^\n]*\n$/)
+          assert.equal(status, 1)
+        }
+        await ociClient(gateway).expect(404, 'GET', '/v2/none.example/x/tags/list')
+        assert.equal((await readdir(file(''))).includes('none.tar'), false)
+      })
+
     it('--referrers where nothing can keep them', async () => {
       const { file, run } = places
       for (const to of [`archive:${file('none.tar')}`, 'docker:app:1', 'podman:']) {
@@ -190,8 +204,6 @@ describe('copy', function () {
       assert.equal(images[0]?.digest, made.top.digest, to)
     }
     for (const [i, from] of way.entries()) {
-      // all of an archive goes into a registry
-      if (from.startsWith('archive:')) continue
       const { images } = await report(['copy', from, `arm.example/app:${i}`, '--platform', 'linux/arm64'])
       assert.equal(images[0]?.digest, made.manifests[1]?.digest, from)
     }

@@ -129,6 +129,7 @@ describe('archives', () => {
         path: file(from),
         image: undefined,
         first: undefined,
+        platform: undefined,
         to: () => ({ store, tag: from, shown: from }),
         compression: parseCompression('gzip'),
         memory: createLayerMemory(file('memory')),
