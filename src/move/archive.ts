@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { addAbortSignal } from 'node:stream'
 import { reason } from '../oci/errors.ts'
 import { isTag } from '../oci/reference.ts'
-import { type Compression, compressionOf } from './compress.ts'
+import { type Compression, compressionKey, compressionOf } from './compress.ts'
 import {
   checkGoals,
   type Delivered,
@@ -15,7 +15,7 @@ import {
   type ToDestination
 } from './deliver.ts'
 import { openOutput, outputAt, toStdout } from './files.ts'
-import { type KnownLayer, knownAt, type LayerMemory } from './memory.ts'
+import { type KnownLayer, type LayerMemory, remembered, thereAt } from './memory.ts'
 import type { Passed } from './passed.ts'
 import type { Platform } from './platform.ts'
 import { isDenied } from './refusal.ts'
@@ -107,7 +107,7 @@ export async function pushArchive(given: ArchivePush): Promise<{ delivered: Deli
   const there =
     table === undefined || compression === undefined
       ? []
-      : await knownAt(first, table.diffIds, { memory, compression, signal })
+      : await thereAt(first, await remembered(memory, table.diffIds, compressionKey(compression)), signal)
   const read = async (known: readonly KnownLayer[]): Promise<Passed> => {
     const tar = await openArchive(path, signal)
     const options = { tar, name, target: first, compression, memory, there: known, report, signal }

@@ -1,6 +1,5 @@
-import type { Digest } from '../oci/digest.ts'
 import { checkPlatform, type Engine, type EngineImage } from './engine.ts'
-import type { KnownLayer, LayerMemory } from './memory.ts'
+import { type KnownLayer, type LayerMemory, remembered } from './memory.ts'
 import type { Platform } from './platform.ts'
 
 /** A tar that is asked for before anybody reads it. */
@@ -30,7 +29,7 @@ export interface EngineExport {
   /** The images, in the order of their names. @throws {MoveError} for one that isn't there, or is for another platform */
   images(): Promise<readonly EngineImage[]>
   /** Their layers that were compressed before. */
-  known(): Promise<ReadonlyMap<Digest, KnownLayer>>
+  known(): Promise<readonly KnownLayer[]>
   /** The tar of some of them. */
   tar(names: readonly string[]): AsyncIterable<Uint8Array>
   /** No more is wanted, of the engine neither. */
@@ -51,15 +50,13 @@ export function openExport({ engine, names, platform, memory, key, signal }: Exp
     return images
   }
   async function remember(found: readonly EngineImage[]) {
-    const known = new Map<Digest, KnownLayer>()
-    const wanted = new Set(found.flatMap(({ diffIds }) => diffIds))
-    await Promise.all(
-      [...wanted].map(async (diffId) => {
-        const layer = await memory.find(diffId, key)
-        if (layer !== undefined) known.set(diffId, layer)
-      })
+    const known = await remembered(
+      memory,
+      found.flatMap(({ diffIds }) => diffIds),
+      key
     )
-    const needed = names.filter((_, i) => found[i]?.diffIds.some((diffId) => !known.has(diffId)))
+    const has = new Set(known.map(({ diffId }) => diffId))
+    const needed = names.filter((_, i) => found[i]?.diffIds.some((diffId) => !has.has(diffId)))
     if (needed.length > 0 && !closed) early = begin(needed)
     return known
   }

@@ -3,7 +3,7 @@ import type { Compression } from './compress.ts'
 import { type Delivered, type Destination, deliver, nothingMoved } from './deliver.ts'
 import type { EngineImage } from './engine.ts'
 import type { EngineExport } from './engine-export.ts'
-import type { KnownLayer, LayerMemory } from './memory.ts'
+import { type KnownLayer, type LayerMemory, thereAt } from './memory.ts'
 import { asPassed, type PassedLayer } from './passed.ts'
 import { imageOf } from './tar-images.ts'
 import { passTar } from './tar-pass.ts'
@@ -44,25 +44,19 @@ export async function pushFromEngine(given: EnginePush): Promise<{ delivered: De
   const first = plans[0]?.to.store
   if (first === undefined) return { delivered: [], moved }
 
-  const there = new Map<Digest, KnownLayer>()
-  await Promise.all(
-    [...(await from.known()).values()].map(async (known) => {
-      // with the first repository all others have it, by mounting
-      if ((await first.hasBlob(known, signal)) || (await first.mount(known, signal)))
-        there.set(known.diffId, known)
-    })
-  )
+  // with the first repository all others have it, by mounting
+  const there = await thereAt(first, await from.known(), signal)
   const configs = await Promise.all(plans.map(({ image, to }) => to.store.smallBlob(image.id, signal)))
   for (const [i, config] of configs.entries()) (plans[i] as Plan).config = config
 
   const layers = new Map<Digest, PassedLayer>()
-  for (const [diffId, known] of there) {
-    layers.set(diffId, asPassed(known, given.compression))
-    report.blob(diffId.slice(7, 19), known.size).done(true)
+  for (const known of there) {
+    layers.set(known.diffId, asPassed(known, given.compression))
+    report.blob(known.diffId.slice(7, 19), known.size).done(true)
     moved.skipped++
     moved.skippedBytes += known.size
   }
-  await read([...there.values()])
+  await read(there)
   await read([])
 
   const delivered: Delivered[] = []

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Digest, isDigest, splitDigest } from '../oci/digest.ts'
-import { type Compression, compressionKey } from './compress.ts'
 import type { ImageTarget } from './types.ts'
 
 /** What is known of a layer that an engine keeps without compression. */
@@ -45,6 +44,7 @@ export function createLayerMemory(folder: string): LayerMemory {
         typeof row.head === 'string' && Number.isSafeInteger(row.plain) && typeof row.as === 'object'
       return sound ? row : undefined
     } catch {
+      // it isn't known, or what is kept of it is damaged: it is compressed again
       return undefined
     }
   }
@@ -70,22 +70,26 @@ export function createLayerMemory(folder: string): LayerMemory {
   }
 }
 
-/** Layers of these that a target has as they were compressed before, in their order. */
-export async function knownAt(
-  target: ImageTarget,
-  diffIds: readonly Digest[],
-  { memory, compression, signal }: { memory: LayerMemory; compression: Compression; signal: AbortSignal }
+/** What is known of layers that were compressed in a way, as `key` calls it. */
+export async function remembered(
+  memory: LayerMemory,
+  diffIds: Iterable<Digest>,
+  key: string
 ): Promise<KnownLayer[]> {
-  const key = compressionKey(compression)
-  const found = await Promise.all(
-    diffIds.map(async (diffId) => {
-      const known = await memory.find(diffId, key)
-      if (known === undefined) return []
-      const there = (await target.hasBlob(known, signal)) || (await target.mount(known, signal))
-      return there ? [known] : []
-    })
+  const found = await Promise.all([...new Set(diffIds)].map((diffId) => memory.find(diffId, key)))
+  return found.filter((known) => known !== undefined)
+}
+
+/** Those of some layers that a target has, or takes over from another repository of its registry. */
+export async function thereAt(
+  target: ImageTarget,
+  layers: readonly KnownLayer[],
+  signal: AbortSignal
+): Promise<KnownLayer[]> {
+  const there = await Promise.all(
+    layers.map(async (known) => (await target.hasBlob(known, signal)) || target.mount(known, signal))
   )
-  return found.flat()
+  return layers.filter((_, i) => there[i])
 }
 
 async function forgetOldest(folder: string): Promise<void> {

@@ -57,6 +57,7 @@ function platformOf(config: Uint8Array): Partial<Platform> {
   try {
     return (JSON.parse(Buffer.from(config).toString()) ?? {}) as Partial<Platform>
   } catch {
+    // what is no JSON is no image's config: it has no platform
     return {}
   }
 }

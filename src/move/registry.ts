@@ -184,7 +184,7 @@ export function createRegistryStore({ registry, repository, name }: RegistryAcce
       // two that refer to the same must not forget each other
       const list = () => listUnderTag({ registry, repository }, manifest, read, signal)
       const mine = listing.then(list, list)
-      listing = mine.catch(() => undefined)
+      listing = mine.catch(() => undefined) // its own caller hears of it
       await say(mine)
     }
   }

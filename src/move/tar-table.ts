@@ -32,9 +32,9 @@ interface Part {
  */
 export async function tableOfTar(path: string, signal: AbortSignal): Promise<TarTable | undefined> {
   // to open a pipe is to read from it
-  const info = await stat(path).catch(() => undefined)
+  const info = await stat(path).catch(() => undefined) // who reads all of it says why it can't be
   if (info?.isFile() !== true) return undefined
-  const file = await open(path, 'r').catch(() => undefined)
+  const file = await open(path, 'r').catch(() => undefined) // likewise
   if (file === undefined) return undefined
   try {
     const parts = await partsOf(file, signal)
