@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
+import { untilAborted } from '../oci/waiting.ts'
 import type { Records } from '../store/records.ts'
 import type { Routing } from './routing.ts'
 
@@ -200,17 +201,5 @@ export function createProvider(options: ProviderOptions): Provider {
       await running?.ended
       await telling.catch(() => undefined) // it was told where it arose
     }
-  }
-}
-
-async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason as Error)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }

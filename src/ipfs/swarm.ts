@@ -3,6 +3,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
+import { untilAborted } from '../oci/waiting.ts'
 import { type Dialler, peerOf } from './dial.ts'
 import { isLoopback } from './policy.ts'
 import { createSwarmBook, type Lease } from './swarm-book.ts'
@@ -175,9 +176,9 @@ export async function createSwarm(options: {
           log.info({ file: file.toString(), peers: named.map(String) }, 'others fetch the same file')
         return { peers: named, leave: membership(stream) }
       } catch (error) {
+        stream?.abort(new Error('no answer'))
         signal.throwIfAborted()
         log.debug({ peer: connection.remotePeer.toString(), err: reason(error) }, 'swarm not joined')
-        stream?.abort(new Error('no answer'))
         return nobody
       }
     },
@@ -236,14 +237,4 @@ function isPeerAddress(text: unknown): text is string {
     // what isn't an address names nobody
     return false
   }
-}
-
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error)
-    if (signal.aborted) return onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-    return undefined
-  })
 }

@@ -9,7 +9,7 @@ import type { Lent } from './lend.ts'
 import type { LiveFile } from './live.ts'
 import { createReceiver, tailOf, type Wanted } from './receive.ts'
 import type { Ipfs } from './types.ts'
-import { untilAborted, within } from './waiting.ts'
+import { waitedFor, within } from './waiting.ts'
 
 export { type Origin, type Wanted, WrongStart } from './receive.ts'
 
@@ -242,7 +242,7 @@ export function createTransfers(options: {
         active.set(wanted.digest, pending)
         pending.catch(() => active.delete(wanted.digest))
       }
-      const transfer = await untilAborted(pending, signal)
+      const transfer = await waitedFor(pending, signal)
       return {
         size: transfer.size,
         resumed: transfer.resumed,
@@ -255,7 +255,7 @@ export function createTransfers(options: {
         async done(waitSignal) {
           transfer.users++
           try {
-            return await untilAborted(transfer.result, waitSignal)
+            return await waitedFor(transfer.result, waitSignal)
           } finally {
             release(transfer)
           }

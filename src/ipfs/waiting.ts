@@ -1,23 +1,18 @@
 import { isAbort, RegistryError } from '../oci/errors.ts'
+import { untilAborted } from '../oci/waiting.ts'
 
 /**
- * Waits for `promise` no longer than `signal` allows; the work itself goes on for others.
+ * Waits for what others may wait for, too, no longer than `signal` allows.
  *
  * @throws {RegistryError} SOURCE_TIMEOUT where the work has a deadline of its own; else what it throws, or the signal's reason
  */
-export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
+export async function waitedFor<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   try {
-    return await Promise.race([promise, aborted])
+    return await untilAborted(promise, signal)
   } catch (error) {
     if (isAbort(error) && !signal.aborted)
       throw new RegistryError('SOURCE_TIMEOUT', 'no source answered within the deadline', { cause: error })
     throw error
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }
 

@@ -4,6 +4,7 @@ import type { CID } from 'multiformats/cid'
 import type { Ipfs, PeerId } from '../ipfs/index.ts'
 import type { Log } from '../log.ts'
 import { RegistryError, reason } from '../oci/errors.ts'
+import { untilAborted } from '../oci/waiting.ts'
 import type { Records, StoreBlocks } from '../store/index.ts'
 import type { LoadBlock, Way } from '../tree/index.ts'
 import { createMet } from './met.ts'
@@ -217,16 +218,4 @@ export function createHolders(options: {
 
 function distinct(peers: readonly PeerId[]): readonly PeerId[] {
   return [...new Map(peers.map((peer) => [peer.toString(), peer])).values()]
-}
-
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise, reject } = Promise.withResolvers<never>()
-  const onAbort = () => reject(signal.reason as Error)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([work, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-  }
 }

@@ -19,6 +19,7 @@ import {
   stopNodes,
   type TestNode
 } from '../support/ipfs-nodes.ts'
+import { unhandledIn } from '../support/unhandled.ts'
 
 describe('peers that fetch the same file', function () {
   this.timeout(30_000)
@@ -118,6 +119,34 @@ describe('peers that fetch the same file', function () {
       await closed
     })
   }
+
+  it('are not asked any more when the wait is over just as they could be, and nothing of that is left', async () => {
+    const [asked, asker] = [await startLibp2p(), await startLibp2p()]
+    const closed = Promise.withResolvers<void>()
+    await asked.handle(SWARM_PROTOCOL, (stream) => stream.addEventListener('close', () => closed.resolve()))
+    const connection = await asker.dial(asked.getMultiaddrs())
+    const swarm = await createSwarm({
+      libp2p: asker,
+      offers: true,
+      dialler: { connect: async () => [] },
+      resting: () => false,
+      failed: () => {},
+      log: createLog('silent')
+    })
+    const wait = new AbortController()
+    const newStream = connection.newStream.bind(connection)
+    connection.newStream = async (...args) => {
+      const stream = await newStream(...args)
+      wait.abort(new Error('nobody waits any more'))
+      return stream
+    }
+    const unhandled = await unhandledIn(async () => {
+      await assert.rejects(swarm.join(file, [asked.peerId], wait.signal), /nobody waits/)
+      await closed.promise
+      await new Promise((resolve) => setImmediate(resolve))
+    })
+    assert.deepEqual(unhandled, [])
+  })
 
   describe('and are answered by one that', () => {
     /** A peer that has no file and answers the question with these bytes. */
