@@ -80,8 +80,8 @@ export async function startGateway(config: Config, log: Log): Promise<Gateway> {
     await registry.autoPublisher.start()
     if (config.prefetch.length > 0) {
       const warm = { images: config.prefetch, platforms: config.prefetchPlatforms }
-      // those that fail are in the log, and are tried again in their time
-      warming = registry.prefetch(warm, stopping.signal, () => undefined).catch(() => undefined)
+      const first = registry.prefetch(warm, stopping.signal, () => undefined)
+      warming = first.catch(() => undefined) // those that fail are in the log, and are tried again in their time
     }
     const running = stack.move()
     return {

@@ -217,8 +217,7 @@ async function rootsOf(
   }
   const roots: Record<string, string> = {}
   for (const domain of domains) {
-    // the images are moved: a root that can't be told is left out
-    const found = await operations.root({ domain }, call).catch(() => undefined)
+    const found = await operations.root({ domain }, call).catch(() => undefined) // the images are moved all the same
     if (found !== undefined) roots[domain] = found.root
   }
   return roots
