@@ -4,6 +4,7 @@ import { base64 } from 'multiformats/bases/base64'
 import { CID } from 'multiformats/cid'
 import type { Log } from '../log.ts'
 import { reason } from '../oci/errors.ts'
+import { garbage } from '../store/garbage.ts'
 import { type BitswapNetwork, emptyMessage, type Message } from './outbox.ts'
 
 /** Answers peers' want lists; takes the place of what `@helia/bitswap` does for that. */
@@ -112,6 +113,7 @@ export function createAnswers(options: {
       if (bytes !== undefined) {
         message.blocks.set(key, { data: bytes, prefix: prefixOf(cid) })
         size += bytes.length
+        garbage(bytes.length)
       } else if (has || sendDontHave) {
         message.blockPresences.set(key, { cid: cid.bytes, type: has ? 'HaveBlock' : 'DoNotHaveBlock' })
       }

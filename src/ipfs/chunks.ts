@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import { garbage } from '../store/garbage.ts'
 
 /** Bytes that may wait for the reader before the stream is paused. */
 const WAITING = 512 * 1024
@@ -18,6 +19,7 @@ export function chunksOf(stream: Readable): AsyncIterableIterator<Uint8Array> {
   let wake = () => {}
 
   stream.on('data', (chunk: Uint8Array) => {
+    garbage(chunk.length)
     queue.push(chunk)
     bytes += chunk.length
     if (bytes >= WAITING) stream.pause()

@@ -1,4 +1,5 @@
 import type { Stream } from '@libp2p/interface'
+import { garbage } from '../store/garbage.ts'
 
 type Listener = (event: Event) => void
 
@@ -39,6 +40,7 @@ export class MeteredStream {
   addEventListener(type: 'message' | 'remoteCloseWrite' | 'close', listener: Listener): void {
     if (type !== 'message') return this.#stream.addEventListener(type, listener)
     this.#stream.addEventListener('message', (event) => {
+      garbage(event.data.byteLength)
       this.#read(event.data.byteLength)
       // one that is closed by now may still have a whole message to hand out
       if (this.#stream.status !== 'aborted') listener(event)

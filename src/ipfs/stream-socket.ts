@@ -1,6 +1,8 @@
 import { Duplex } from 'node:stream'
 import type { Connection, Stream } from '@libp2p/interface'
 
+import { garbage } from '../store/garbage.ts'
+
 /** Unsent bytes above which a writer is held back. */
 const FULL = 256 * 1024
 
@@ -30,6 +32,7 @@ export class StreamSocket extends Duplex {
     this.remoteAddress = addressOf(connection)
     stream.addEventListener('message', ({ data }) => {
       this.bytesRead += data.byteLength
+      garbage(data.byteLength)
       this.#moved()
       if (!this.push(data.subarray()) && stream.readStatus === 'readable') stream.pause()
     })
@@ -49,6 +52,7 @@ export class StreamSocket extends Duplex {
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const stream = this.#stream
+    garbage(chunk.length)
     try {
       // the stream keeps what it can't send at once beyond the callback, after which the writer may use the
       // memory for the next bytes

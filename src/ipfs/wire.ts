@@ -1,6 +1,7 @@
 import { isIP, type LookupFunction, connect as netConnect, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import type { Stream } from '@libp2p/interface'
+import { garbage } from '../store/garbage.ts'
 import { certificateFault } from './certificate-fault.ts'
 import { type Intake, offer } from './intake.ts'
 
@@ -202,6 +203,7 @@ export function openStream(dial: (signal: AbortSignal) => Promise<Stream>): Open
       }
     }
     stream.addEventListener('message', ({ data }) => {
+      garbage(data.byteLength)
       if (data instanceof Uint8Array) queue.push(data)
       else queue.push(...data)
       if (!held) drain()
