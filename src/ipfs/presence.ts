@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { CID } from 'multiformats/cid'
 import type { Link } from './unixfs.ts'
 
@@ -16,8 +17,12 @@ export interface Presence {
 }
 
 /** Lookups at the same time, which the first leaf of them waits for. Each costs the store about 40 µs: some
- * sixty times less than its leaf. */
+ * sixty times less than its leaf. Fewer at the beginning, where somebody waits for the first leaf. */
 const BATCH = 64
+const FIRST_BATCH = 16
+
+/** Between two batches, in milliseconds: the first leaf of a large file came while all the others were looked for. */
+const PAUSE = 10
 
 /**
  * @param options.has whether a block is here
@@ -57,11 +62,12 @@ export function createPresence(options: {
 
   async function work(): Promise<void> {
     looking = true
-    while (waiting.length > 0 && !signal.aborted) {
-      const now = waiting.slice(0, BATCH)
+    for (let size = FIRST_BATCH; waiting.length > 0 && !signal.aborted; size = BATCH) {
+      const now = waiting.slice(0, size)
       batch = Promise.allSettled(now.map(({ cid, offset }) => start(cid, offset)))
       await batch
-      waiting = waiting.slice(BATCH)
+      waiting = waiting.slice(size)
+      await delay(PAUSE)
     }
     looking = false
   }
