@@ -107,8 +107,6 @@ export function createFetching(options: FetchingOptions): Fetching {
     async block(cid, { peers, signal, keep = true }) {
       const known = rootLeaves.get(cid.toString())
       if (known !== undefined) return known.bytes
-      const here = await blocks.local(cid, until(signal))
-      if (here !== undefined) return here
       const { bytes, local } = await fetched(cid, peers, until(signal))
       if (!local && keep) await blocks.keep(cid, bytes)
       return bytes

@@ -6,8 +6,8 @@ import type { Paths } from './path.ts'
 import type { PeerId } from './types.ts'
 
 /**
- * Makes what fetches one block: over bitswap, and from those who can't be asked that way, because they publish
- * nothing but an HTTP address: before the others where nobody is connected, else after them.
+ * Makes what gets one block: out of the store, over bitswap, and from those who can't be asked that way, because they
+ * publish nothing but an HTTP address: before the others where nobody is connected, else after them.
  *
  * @param options.recent a block that came a moment ago and isn't kept
  */
@@ -35,6 +35,8 @@ export function createOneBlock(options: {
   }
 
   return async (cid, peers, signal) => {
+    const here = await blocks.local(cid, signal)
+    if (here !== undefined) return { bytes: here, local: true }
     const connected = peers.some(isConnected)
     const said: string[] = []
     const failed = ({ name }: Gateway, why: string): void => void said.push(`${name} ${why}`)

@@ -59,6 +59,21 @@ describe('a source that has an HTTP address only, beside one that is connected',
     assert.deepEqual(Buffer.from(block), Buffer.from(store.peek(file)))
   })
 
+  it("is asked for a file's root once, and not again for what is in the store", async () => {
+    const node = await startNode()
+    const asked: string[] = []
+    const { handler } = testGateway(store)
+    const gateway = await listen((request, answer) => {
+      asked.push(request.url ?? '')
+      handler(request, answer)
+    })
+    const peers = await node.ipfs.connect([gateway], { signal: forever() })
+    for (let i = 0; i < 3; i++)
+      assert.deepEqual(await node.ipfs.stat(file, { peers, signal: forever() }), { size: bytes.length })
+    assert.deepEqual(await readAll(node.ipfs.leaves(file, { peers, signal: forever() })), Buffer.from(bytes))
+    assert.equal(asked.filter((url) => url.includes('dag-scope=block')).length, 1, asked.join('\n'))
+  })
+
   it('is named with what it answered when nobody has the block', async () => {
     const node = await startNode()
     const gateway = await listen((_, answer) => void answer.writeHead(500).end())
