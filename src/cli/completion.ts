@@ -13,7 +13,7 @@ const KINDS = ['domain', 'repository', 'image', 'engine'] as const
 const SCRIPTS = { bash: bashScript, zsh: zshScript, fish: fishScript }
 
 /** `seaway completion SHELL`, over the table that it is in itself. */
-export function completionOf(commands: () => readonly Command[]): Command {
+export function completionOf(commands: () => Promise<readonly Command[]>): Command {
   return {
     name: 'completion',
     arguments: '[shell]',
@@ -44,7 +44,8 @@ export function completionOf(commands: () => readonly Command[]): Command {
         throw new ConfigError(
           `${word === '' ? 'a shell is needed' : `'${word}' is no shell that is known`}: ${SHELLS.join(', ')}`
         )
-      print(SCRIPTS[shell]({ commands: shellCommands(commands()), settings: shellSettings() }).trimEnd())
+      const table = shellCommands(await commands())
+      print(SCRIPTS[shell]({ commands: table, settings: shellSettings() }).trimEnd())
     }
   }
 }

@@ -2,36 +2,8 @@ import { readFileSync } from 'node:fs'
 import { Command as Commander, CommanderError, Option } from 'commander'
 import { ConfigError, FILE_VARIABLE, flagOf, SETTINGS, variableOf } from '../config.ts'
 import { reason } from '../oci/errors.ts'
-import { access } from './access.ts'
-import type { Command, CommandContext, CommandOption } from './command.ts'
-import { completionOf } from './completion.ts'
-import { copy } from './copy.ts'
-import { diff } from './diff.ts'
-import { doctor } from './doctor.ts'
-import { exportCommand } from './export.ts'
-import { gc } from './gc.ts'
-import { history } from './history.ts'
-import { images } from './images.ts'
-import { importCommand } from './import.ts'
-import { inspect } from './inspect.ts'
-import { key } from './key.ts'
-import { loginUser } from './login-user.ts'
-import { pin } from './pin.ts'
-import { prefetch } from './prefetch.ts'
-import { provide } from './provide.ts'
-import { publish } from './publish.ts'
-import { pull } from './pull.ts'
-import { push } from './push.ts'
-import { rm } from './rm.ts'
-import { root } from './root.ts'
-import { serve } from './serve.ts'
-import { setup } from './setup.ts'
-import { sync } from './sync.ts'
-import { tags } from './tags.ts'
-import { token } from './token.ts'
-import { usage } from './usage.ts'
-import { verify } from './verify.ts'
-import { whoami } from './whoami.ts'
+import type { CommandContext, CommandOption } from './command.ts'
+import { allCommands, commandNamed } from './table.ts'
 
 export type {
   Call,
@@ -43,39 +15,6 @@ export type {
   Progress,
   ProvideStatus
 } from './command.ts'
-
-/** The command table, in the order in which help shows it. */
-export const COMMANDS: readonly Command[] = [
-  serve,
-  images,
-  tags,
-  inspect,
-  diff,
-  root,
-  publish,
-  push,
-  pull,
-  copy,
-  exportCommand,
-  importCommand,
-  key,
-  sync,
-  doctor,
-  usage,
-  verify,
-  provide,
-  gc,
-  rm,
-  history,
-  pin,
-  prefetch,
-  setup,
-  loginUser,
-  token,
-  whoami,
-  access,
-  completionOf(() => COMMANDS)
-]
 
 /** The command line was wrong: exit status 2. */
 const USAGE = 2
@@ -97,14 +36,16 @@ export async function runCommandLine(
     .exitOverride()
     .showHelpAfterError('(see seaway --help)')
     .configureOutput({ writeErr: (text) => process.stderr.write(text) })
-  for (const command of COMMANDS) {
+  const [name = ''] = argv
+  const called = await commandNamed(name)
+  for (const command of called === undefined ? await allCommands() : [called]) {
     const sub = program
       .command(`${command.name} ${command.arguments}`.trim())
       .summary(command.summary)
       .description(command.summary)
       .exitOverride()
-    // all options of all commands take a tenth of a start
-    if (command.name !== argv[0] && argv[0] !== 'help') continue
+    // all options of all commands take long
+    if (command !== called && name !== 'help') continue
     sub.option('--config <file>', `settings file, YAML or JSON (${FILE_VARIABLE})`)
     const own = (command.options ?? []).map(optionOf)
     // a command may use a setting's flag for what it does itself; the variable still sets it then

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { bashScript, fishScript, zshScript } from '../../src/cli/completion-scripts.ts'
 import { shellCommands, shellSettings } from '../../src/cli/completion-table.ts'
-import { COMMANDS } from '../../src/cli/index.ts'
 import { JSON_SHAPES } from '../../src/cli/json-fields.ts'
+import { allCommands, commandNamed } from '../../src/cli/table.ts'
+
+const COMMANDS = await allCommands()
 
 describe('completion', () => {
   const commands = shellCommands(COMMANDS)
@@ -25,6 +27,12 @@ describe('completion', () => {
       for (const { name } of COMMANDS) assert.ok(text.includes(name), name)
       for (const flag of ['dns-servers', 'sort', 'json']) assert.ok(text.includes(flag), flag)
     }
+  })
+
+  it('is of commands that are found by the names that they have', async () => {
+    for (const command of COMMANDS) assert.equal((await commandNamed(command.name))?.name, command.name)
+    assert.equal(await commandNamed('toString'), undefined)
+    assert.equal(await commandNamed(''), undefined)
   })
 
   it('knows the words of every command that has some', () => {

@@ -13,14 +13,26 @@ const HOOK = `data:text/javascript,${encodeURIComponent(`
   process.on('exit', () => process.stderr.write(loaded.join('\\n')))
 `)}`
 
+/** The URLs of what a command line loads. */
+function loadedBy(...args: readonly string[]): string[] {
+  const { stderr } = spawnSync(process.execPath, ['--import', HOOK, MAIN, ...args], { encoding: 'utf8' })
+  assert.ok(stderr.includes('commander'), stderr)
+  return stderr.split('\n')
+}
+
 describe('a start', function () {
   this.timeout(30_000)
 
+  it('loads no other command than the one that is called', () => {
+    const loaded = loadedBy('root', '--help')
+    const commands = ['root', 'images', 'push', 'serve', 'doctor', 'completion']
+    const found = commands.filter((name) => loaded.some((url) => url.endsWith(`/src/cli/${name}.ts`)))
+    assert.deepEqual(found, ['root'])
+  })
+
   it('loads nothing of libraries that only the work of few commands needs', () => {
-    const { stderr } = spawnSync(process.execPath, ['--import', HOOK, MAIN, '--help'], { encoding: 'utf8' })
-    assert.ok(stderr.includes('commander'), stderr)
     const libraries = new Set(
-      [...stderr.matchAll(/node_modules\/((?:@[^/\n]+\/)?[^/\n]+)/g)].map(([, name]) => name)
+      loadedBy('--help').map((url) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? '')
     )
     for (const heavy of [
       'undici',

@@ -9,12 +9,6 @@ export interface Collected {
   readonly waiting: { readonly blobs: number }
 }
 
-/** Whether this build has a collection. */
-export async function hasCollection(): Promise<boolean> {
-  const { COMMANDS } = (await import('../../src/cli/index.ts')) as { COMMANDS?: readonly { name: string }[] }
-  return COMMANDS?.some(({ name }) => name === 'gc') ?? false
-}
-
 /** Runs a collection with a grace of `graceMs` in the gateway that has `data`. */
 export async function collect(data: string, model: Model, graceMs = 0): Promise<Collected> {
   const operations = await connectControl(controlPath(data))

@@ -13,7 +13,7 @@ import { killGroup, tempDir } from '../e2e/support/process.ts'
 import { type Random, randomOf } from '../fuzz/random.ts'
 import { startDnsServer } from '../support/dns-server.ts'
 import { checkLeft, checkModel } from './check.ts'
-import { type Collected, collectAll, hasCollection } from './collection.ts'
+import { collectAll } from './collection.ts'
 import { type CrashGateway, startCrashGateway } from './gateway.ts'
 import { createModel } from './model.ts'
 import { living, writeAndKill } from './round.ts'
@@ -63,7 +63,6 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
   const wrong: string[] = []
   let next = 0
   const over = () => options.stopAtFirst === true && wrong.length > 0
-  const collects = await hasCollection()
   // Says of every domain that it publishes nothing.
   const dns = await startDnsServer()
 
@@ -138,7 +137,7 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
       await living(gateway, async () => {
         report(await checkModel(gateway.port, books.model))
         report(await checkLeft(gateway.port, books.model, left))
-        if (!over()) total.collections += await writeAndKill(gateway, books, random, { clients, collects })
+        if (!over()) total.collections += await writeAndKill(gateway, books, random, clients)
       })
       report(books.wrong.splice(0))
       total.rounds++
@@ -156,18 +155,14 @@ export async function crash(options: CrashOptions): Promise<CrashResult> {
   ): Promise<void> {
     const gateway = await start(data)
     report(await checkModel(gateway.port, books.model))
-    let collected: Collected | undefined
-    if (collects) {
-      const { count, last } = await collectAll(data, books.model)
-      collected = last
-      total.collections += count
-      report(await checkModel(gateway.port, books.model))
-    }
+    const { count, last: collected } = await collectAll(data, books.model)
+    total.collections += count
+    report(await checkModel(gateway.port, books.model))
     await gateway.stop()
     const after = await walkTrees(data, new Map())
     report(after.wrong)
     // A published root that is kept no longer leaves what it held to the next collection.
-    if (collected === undefined || keepsRoots(data)) return
+    if (keepsRoots(data)) return
     const said = JSON.stringify({ freed: collected.freed, waiting: collected.waiting })
     report(after.orphans.map((each) => `${each} is an orphan that outlived gc, which said ${said}`))
   }

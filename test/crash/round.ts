@@ -33,7 +33,7 @@ export async function writeAndKill(
   gateway: CrashGateway,
   books: Books,
   random: Random,
-  { clients, collects }: { clients: number; collects: boolean }
+  clients: number
 ): Promise<number> {
   let going = true
   books.collecting = false
@@ -46,7 +46,7 @@ export async function writeAndKill(
   const running = Array.from({ length: clients }, (_, who) =>
     runClient(gateway.port, who, randomOf(random.below(2 ** 30), who), books, () => going)
   )
-  const collecting = collects && random.oneIn(2) ? collectWhile(gateway, books, random, () => going) : 0
+  const collecting = random.oneIn(2) ? collectWhile(gateway, books, random, () => going) : 0
   await Promise.race([random.oneIn(2) ? enough.promise : time, Promise.all(running), sleep(2 * LONGEST)])
   if (gateway.ended()) books.wrong.push(`the gateway ended by itself; it said ${gateway.said().slice(-1000)}`)
   going = false
