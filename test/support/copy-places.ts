@@ -154,7 +154,31 @@ export async function makeCopyPlaces(): Promise<CopyPlaces> {
     'an archive of docker save': { place: `archive:${file('save.tar')}`, manifest: false },
     'a CAR': { place: `car:${file('app.car')}:example.com/app:1`, manifest: true }
   }
-  const targets: CopyPlaces['targets'] = {
+  const targets = makeTargets(gateway, registry, file)
+  return {
+    image,
+    sources,
+    targets,
+    gateway,
+    run,
+    report,
+    piped,
+    file,
+    async stop() {
+      await registry.stop()
+      await gateway.stop()
+      await temp.remove()
+    }
+  }
+}
+
+/** Places to copy to: below names of a gateway, in a registry, and in files. */
+export function makeTargets(
+  gateway: RegistryServer,
+  registry: RegistryServer,
+  file: (name: string) => string
+): CopyPlaces['targets'] {
+  return {
     "the gateway's domain": {
       place: (name) => `other.example/${name}:2`,
       look: (name) => atRegistry(gateway, `other.example/${name}`),
@@ -180,21 +204,6 @@ export async function makeCopyPlaces(): Promise<CopyPlaces> {
       look: (name) => inArchive(file(`${name}.tar`), file(`untar-${name}`), `other/${name}:2`),
       manifest: false,
       whole: true
-    }
-  }
-  return {
-    image,
-    sources,
-    targets,
-    gateway,
-    run,
-    report,
-    piped,
-    file,
-    async stop() {
-      await registry.stop()
-      await gateway.stop()
-      await temp.remove()
     }
   }
 }

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createDiscovery } from '../../src/discovery/index.ts'
+import { createDiscovery, createIpnsBook, createIpnsResolver } from '../../src/discovery/index.ts'
 import { type AdmissionOptions, createAdmission } from '../../src/http/admission.ts'
 import { type AuthOptions, createApp } from '../../src/http/app.ts'
 import { listen, peerServer } from '../../src/http/server.ts'
@@ -57,6 +57,8 @@ export interface RegistryServerOptions {
   seed?: SeedPolicy
   /** Name servers that a doctor asks instead. */
   doctorServers?: readonly string[]
+  /** Whether names in IPNS are followed, and their records kept for others. */
+  ipns?: boolean
   /** Whether what isn't here is fetched for them, and for how long in milliseconds. */
   fetchMs?: number
   /** Who may do what, made for the server's folder; anybody anything unless given. */
@@ -166,15 +168,20 @@ async function start(folder: string, dns: DnsServer, options: RegistryServerOpti
     timeouts: { dialMs: 5000, blockMs: 5000, idleMs: 5000, answerMs: 3000 }
   })
   stack.defer(() => ipfs.stop())
+  const book = createIpnsBook({ records: store.records, log, now: Date.now })
+  const resolver = createIpnsResolver({ ipfs, book, timeoutMs: 3000, log })
+  stack.defer(() => resolver.stop())
   const discovery = createDiscovery({
     servers: [dns.address],
     log,
     records: store.records,
     timeoutMs: 3000,
+    ...(options.ipns && { resolveIpns: resolver.resolve }),
     ...(options.resolveRules && { permit: options.resolveRules.check })
   })
   stack.defer(() => discovery.stop())
   const registry = createRegistry({
+    ...(options.ipns && { names: { book, resolver, folder: join(folder, 'keys'), lifetimeMs: 3_600_000 } }),
     ...(options.upstreams && { upstreams: options.upstreams }),
     offer,
     store,
