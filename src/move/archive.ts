@@ -59,15 +59,18 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<As
 /** How messages call an archive. */
 export const nameOfArchive = (path: string): string => (path === '-' ? 'stdin' : path)
 
+/** What images that have only a tag are called by their archive. */
+export const archiveName = (path: string): string =>
+  basename(path)
+    .toLowerCase()
+    .replace(/\.tar$|\.oci$/, '')
+
 /** Those that have a tag only are called like their file: `app:1` in `app.tar`. */
 function destinationOf(called: string | undefined, path: string, to: ToDestination): Destination {
   if (called === undefined) return to(called, { from: nameOfArchive(path) })
   if (!isTag(called)) return to(called)
   if (path === '-') return to(undefined, { from: nameOfArchive(path), tag: called })
-  const name = basename(path)
-    .toLowerCase()
-    .replace(/\.tar$|\.oci$/, '')
-  return to(`${name}:${called}`)
+  return to(`${archiveName(path)}:${called}`)
 }
 
 /** Images of an archive, and where each goes. */

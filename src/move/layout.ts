@@ -1,27 +1,27 @@
 import { createReadStream } from 'node:fs'
 import { open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type Digest, digestOf, hasher, isDigest, splitDigest } from '../oci/digest.ts'
+import { type Digest, digestOf, hasher, splitDigest } from '../oci/digest.ts'
 import { reason } from '../oci/errors.ts'
-import { type Descriptor, MAX_MANIFEST, readManifest } from '../oci/manifest.ts'
+import { type Descriptor, readManifest } from '../oci/manifest.ts'
 import { OCI_INDEX } from '../oci/media-types.ts'
-import { isTag } from '../oci/reference.ts'
 import { makeFolders, replaceFile, syncFolder } from './files.ts'
+import {
+  blobPath,
+  createLayoutSource,
+  INDEX,
+  type LayoutFiles,
+  type LayoutIndex,
+  readIndex
+} from './layout-source.ts'
 import { namesOf } from './tar-images.ts'
-import { type BlobId, type ImageStore, MAX_SMALL, MoveError, Refused, WrongContent } from './types.ts'
+import { type BlobId, type ImageStore, MAX_SMALL, MoveError, WrongContent } from './types.ts'
 import { verified } from './verify.ts'
 
 const REF_NAME = 'org.opencontainers.image.ref.name'
 
 /** Where content lies that is still arriving; a later command goes on with it. Hidden, and no part of a layout. */
 const PARTS = '.seaway-parts'
-
-interface Index {
-  schemaVersion: 2
-  mediaType?: string
-  manifests: Descriptor[]
-  [key: string]: unknown
-}
 
 /**
  * An OCI image layout in a folder: what `skopeo copy oci:` and `podman pull oci:` read. Blobs are checked as they
@@ -31,38 +31,11 @@ interface Index {
  */
 export function createLayoutStore(folder: string): ImageStore {
   const name = `oci:${folder}`
-  const pathOf = (digest: Digest) => {
-    const { algorithm, hex } = splitDigest(digest)
-    return join(folder, 'blobs', algorithm, hex)
-  }
+  const pathOf = (digest: Digest) => join(folder, blobPath(digest))
   const partOf = (digest: string) => join(folder, PARTS, digest.replace(':', '-'))
   let queue: Promise<unknown> = Promise.resolve()
   let streams = 0
   const arriving = new Map<Digest, Promise<void>>()
-
-  async function index(): Promise<Index | undefined> {
-    const text = await readFile(join(folder, 'index.json'), 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined
-      throw inFolder(error)
-    })
-    if (text === undefined) return undefined
-    try {
-      const read = JSON.parse(text) as Index
-      if (!Array.isArray(read.manifests)) throw new Error('it has no manifests')
-      return read
-    } catch (error) {
-      throw new MoveError(`${name} is no OCI layout: its index.json cannot be read (${reason(error)})`, {
-        cause: error
-      })
-    }
-  }
-
-  async function needed(): Promise<Index> {
-    const found = await index()
-    if (found === undefined)
-      throw new Refused(`${name} is no OCI layout: there is no index.json in it`, { unknown: true })
-    return found
-  }
 
   const inFolder = (error: unknown): MoveError => {
     const { code } = error as NodeJS.ErrnoException
@@ -77,8 +50,26 @@ export function createLayoutStore(folder: string): ImageStore {
         : inFolder(error)
     })
 
-  async function sizeOf(path: string): Promise<number | undefined> {
-    return (await stat(path).catch(() => undefined))?.size
+  const sizeOf = async (path: string) => (await stat(path).catch(() => undefined))?.size
+  const files: LayoutFiles = {
+    name,
+    size: (path) =>
+      guard(
+        stat(join(folder, path)).then(
+          (info) => info.size,
+          (error: NodeJS.ErrnoException) => {
+            if (error.code === 'ENOENT') return undefined
+            throw error
+          }
+        )
+      ),
+    all: (path) => guard(readFile(join(folder, path))),
+    from: (path, at, signal) =>
+      createReadStream(join(folder, path), {
+        start: at,
+        highWaterMark: 1 << 20,
+        signal
+      }) as AsyncIterable<Uint8Array>
   }
 
   /** Gives a file that is whole its name, durably. */
@@ -122,52 +113,7 @@ export function createLayoutStore(folder: string): ImageStore {
   }
 
   return {
-    name,
-    async tags() {
-      const { manifests } = await needed()
-      return manifests.flatMap((each) => namesOf(each).map(tagOf)).sort()
-    },
-    async manifest(reference) {
-      const { manifests } = await needed()
-      const found = isDigest(reference)
-        ? reference
-        : manifests.find((each) => namesOf(each).some((one) => one === reference || tagOf(one) === reference))
-            ?.digest
-      const size = found === undefined ? undefined : await sizeOf(pathOf(found))
-      if (found === undefined || size === undefined || size > MAX_MANIFEST) {
-        const there = manifests.flatMap(namesOf).join(', ')
-        throw new Refused(`${name} has no '${reference}'${there === '' ? '' : `; it has ${there}`}`, {
-          unknown: true
-        })
-      }
-      const bytes = await guard(readFile(pathOf(found)))
-      if (digestOf(bytes, splitDigest(found).algorithm) !== found)
-        throw new MoveError(`${name} is damaged: ${found} is something else`)
-      const type = manifests.find(({ digest }) => digest === found)?.mediaType
-      return { digest: found, bytes, mediaType: readManifest(bytes, type).mediaType }
-    },
-    async *read(blob, at, signal) {
-      const path = pathOf(blob.digest)
-      if ((await sizeOf(path)) === undefined)
-        throw new Refused(`${name} is incomplete: it lacks ${blob.digest}`, { unknown: true })
-      yield* createReadStream(path, {
-        start: at,
-        highWaterMark: 1 << 20,
-        signal
-      }) as AsyncIterable<Uint8Array>
-    },
-    async referrers(digest) {
-      // those that the index lists, as tools write them
-      const { manifests } = await needed()
-      const found: Descriptor[] = []
-      for (const each of manifests) {
-        const bytes = await readFile(pathOf(each.digest)).catch(() => undefined)
-        if (bytes === undefined || bytes.length > MAX_MANIFEST) continue
-        if (readManifest(bytes, each.mediaType).subject?.digest === digest) found.push(each)
-      }
-      return found
-    },
-
+    ...createLayoutSource(files),
     hasBlob: async ({ digest, size }) => (await sizeOf(pathOf(digest))) === size,
     hasManifest: async (digest) => (await sizeOf(pathOf(digest))) !== undefined,
     mount: () => Promise.resolve(false),
@@ -235,7 +181,7 @@ export function createLayoutStore(folder: string): ImageStore {
           })()
         )
         await settle(part, digest)
-        const before = await index()
+        const before = await readIndex(files)
         // what has no name is found through the index that names it; alone it is a referrer or nameless
         const subject = readManifest(bytes, mediaType).subject
         if (tag === undefined && subject === undefined && before !== undefined) return
@@ -249,14 +195,14 @@ export function createLayoutStore(folder: string): ImageStore {
         const others = (before?.manifests ?? []).filter((each) =>
           tag === undefined ? each.digest !== digest : !namesOf(each).some((one) => one === tag)
         )
-        const next: Index = {
+        const next: LayoutIndex = {
           schemaVersion: 2,
           mediaType: OCI_INDEX,
           ...before,
           manifests: [...others, descriptor]
         }
         await replaceFile(join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
-        await replaceFile(join(folder, 'index.json'), JSON.stringify(next))
+        await replaceFile(join(folder, INDEX), JSON.stringify(next))
         // while other content arrives it isn't empty
         await rmdir(join(folder, PARTS)).catch(() => undefined)
       }
@@ -268,22 +214,11 @@ export function createLayoutStore(folder: string): ImageStore {
   }
 }
 
-/** Whole names are listed under their tag. */
-function tagOf(name: string): string {
-  const tag = name.slice(name.lastIndexOf(':') + 1)
-  return isTag(tag) ? tag : name
-}
-
 /** Whether a folder is, or could become, a layout: it isn't there, is empty, or is one. */
 export async function mayBeLayout(folder: string): Promise<boolean> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException): string[] => {
     if (error.code === 'ENOENT') return []
     throw new MoveError(`${folder} cannot be read: ${reason(error)}`, { cause: error })
   })
-  return (
-    names.length === 0 ||
-    names.includes('oci-layout') ||
-    names.includes('index.json') ||
-    names.includes(PARTS)
-  )
+  return names.length === 0 || names.includes('oci-layout') || names.includes(INDEX) || names.includes(PARTS)
 }

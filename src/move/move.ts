@@ -1,16 +1,17 @@
-import { createArchiveSink, nameOfArchive, openArchive, pushArchive } from './archive.ts'
+import { createArchiveSink, pushArchive } from './archive.ts'
+import { openArchiveSource } from './archive-source.ts'
 import { type Compression, compressionKey } from './compress.ts'
 import { copyImage } from './copy.ts'
-import { checkGoals, counting, type Delivered, nothingMoved, type ToDestination } from './deliver.ts'
-import { checkPlatform, type Engine } from './engine.ts'
+import { checkGoals, type Delivered, nothingMoved, type ToDestination } from './deliver.ts'
+import type { Engine } from './engine.ts'
 import { type EngineExport, openExport } from './engine-export.ts'
 import { pushFromEngine } from './from-engine.ts'
 import type { LayerMemory } from './memory.ts'
-import { type EnginePlace, type FilePlace, isImageId, type Place } from './places.ts'
+import { pipe } from './pipe.ts'
+import type { EnginePlace, FilePlace, Place } from './places.ts'
 import { ownPlatform, type Platform } from './platform.ts'
 import { createShared } from './shared.ts'
 import { type Stored, storedIn } from './stored.ts'
-import { type ThroughImage, throughTar } from './through-tar.ts'
 import { pullIntoEngine } from './to-engine.ts'
 import { planTar, type TarRequest, writeTar } from './to-tar.ts'
 import {
@@ -76,6 +77,7 @@ export async function moveImages(
   target: Target,
   manner: Manner
 ): Promise<MoveReport> {
+  const { signal } = manner
   const images: Delivered[] = []
   const moved = nothingMoved()
   const add = (part: { delivered: readonly Delivered[]; moved: Moved }) => {
@@ -92,18 +94,30 @@ export async function moveImages(
     add(await fromStores(whole, target, manner))
     return { images, moved }
   }
-  const [tars, others] = [whole.filter(isTar), whole.filter((place) => !isTar(place))]
-  if (tars.length > 0 && (others.length > 0 || tars.length > 1))
+  const tars: TarPlace[] = []
+  const stored: Stored[] = []
+  for (const place of whole) {
+    // no engine loads a layout as it is
+    const layout = place.kind === 'archive' ? await openArchiveSource(place.path, signal) : undefined
+    if (place.kind === 'archive' && layout !== undefined)
+      stored.push(...(await storedIn(place, layout, signal)))
+    else if (isTar(place)) tars.push(place)
+    else stored.push(...(await storedAt(place, manner)))
+  }
+  if (tars.length > 0 && (stored.length > 0 || tars.length > 1))
     throw new MoveError('one image at a time goes from an engine or archive into another one')
   for (const place of tars) add(await pipe(place, target, manner))
-  if (others.length > 0) add(await intoTar(others, target, manner))
+  if (stored.length > 0) add(await intoTar(stored, target, manner))
   return { images, moved }
 }
 
-type TarPlace = EnginePlace | FilePlace<'archive'>
+/** What gives an image as a tar. */
+export type TarPlace = EnginePlace | FilePlace<'archive'>
 /** What keeps images by their digests. */
 export type StorePlace = Exclude<Place, TarPlace>
 type StoresTarget = Extract<Target, { kind: 'stores' }>
+/** What takes images as a tar. */
+export type TarTarget = Exclude<Target, StoresTarget>
 
 const isTar = (place: Place): place is TarPlace => ['docker', 'podman', 'archive'].includes(place.kind)
 
@@ -159,12 +173,15 @@ async function fromArchive(place: FilePlace<'archive'>, target: StoresTarget, ma
   })
 }
 
+const storedAt = async (place: StorePlace, { stores, signal }: Manner) =>
+  storedIn(place, await stores.store(place, signal), signal)
+
 async function fromStores(places: readonly Place[], target: StoresTarget, manner: Manner) {
   const { platform, referrers, report, signal } = manner
   const moved = nothingMoved()
   const shared = createShared()
   const stored: Stored[] = []
-  for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
+  for (const place of places) if (!isTar(place)) stored.push(...(await storedAt(place, manner)))
   const goals = stored.map((image) => ({ ...image, destination: target.to(image.name) }))
   await checkGoals(
     goals.map(({ source, reference, name, destination }) => ({
@@ -194,10 +211,8 @@ async function fromStores(places: readonly Place[], target: StoresTarget, manner
   return { delivered, moved }
 }
 
-async function intoTar(places: readonly Place[], target: Exclude<Target, StoresTarget>, manner: Manner) {
+async function intoTar(stored: readonly Stored[], target: TarTarget, manner: Manner) {
   const { platform, near, report, signal } = manner
-  const stored: Stored[] = []
-  for (const place of places) if (!isTar(place)) stored.push(...(await storedIn(place, manner)))
   if (target.name !== undefined && stored.length > 1)
     throw new MoveError(`${stored.length} images cannot all be called ${target.name}`)
   const requests = stored.map(
@@ -228,49 +243,6 @@ async function intoTar(places: readonly Place[], target: Exclude<Target, StoresT
     to: `archive:${target.path}`,
     digest: manifest.digest
   }))
-  return { delivered, moved }
-}
-
-/** From an engine or archive into another one: the same tar, as it comes, checked while it passes. */
-async function pipe(place: TarPlace, target: Exclude<Target, StoresTarget>, manner: Manner) {
-  const { stores, platform, report, signal } = manner
-  const moved = nothingMoved()
-  const engine = place.kind === 'archive' ? undefined : stores.engine(place.kind)
-  const there = engine === undefined ? undefined : await engine.image(place.image ?? '', signal)
-  if (there !== undefined) checkPlatform(there, place.image ?? '', platform)
-  const to = (name: string) =>
-    target.kind === 'archive' ? `archive:${target.path}` : `${target.engine.kind}:${name}`
-  if (there !== undefined && target.kind === 'engine' && (await target.engine.has(there.id, signal))) {
-    const name = target.name ?? place.image ?? ''
-    // an id is no name
-    if (!name.includes('@') && !isImageId(name)) await target.engine.tag(there.id, name, signal)
-    return { delivered: [{ image: place.image ?? '', to: to(name), digest: there.id }], moved }
-  }
-  let images: readonly ThroughImage[] = []
-  const tar = throughTar(
-    {
-      tar:
-        place.kind === 'archive'
-          ? await openArchive(place.path, signal)
-          : stores.engine(place.kind).save([place.image], signal),
-      name: place.kind === 'archive' ? nameOfArchive(place.path) : stores.engine(place.kind).name,
-      image: place.kind === 'archive' ? place.image : undefined,
-      as: target.name,
-      platform,
-      report: counting(report, moved)
-    },
-    (found) => {
-      images = found
-    }
-  )
-  if (target.kind === 'archive') await createArchiveSink(target.path, tar, signal)
-  else await target.engine.load(tar, signal)
-  for (const { id, name } of images)
-    if (target.kind === 'engine' && !(await target.engine.has(id, signal)))
-      throw new MoveError(
-        `${target.engine.name} says that it took ${name ?? id}, but does not have it; see its log`
-      )
-  const delivered = images.map(({ was, name, id }) => ({ image: was ?? id, to: to(name ?? id), digest: id }))
   return { delivered, moved }
 }
 

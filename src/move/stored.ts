@@ -1,7 +1,9 @@
 import { basename, resolve } from 'node:path'
 import { isDigest } from '../oci/digest.ts'
-import type { Manner, StorePlace } from './move.ts'
-import { imageText, parseImage, referenceOf } from './places.ts'
+import { archiveName } from './archive.ts'
+import type { ArchiveSource } from './archive-source.ts'
+import type { StorePlace } from './move.ts'
+import { type FilePlace, imageText, parseImage, referenceOf } from './places.ts'
 import { type ImageSource, MoveError } from './types.ts'
 
 /** An image in a store, with what it is called there. */
@@ -15,12 +17,12 @@ export interface Stored {
   readonly own?: string
 }
 
-/** The images that a place names. @throws {MoveError} where it has none with a name */
+/** The images of `source` that a place names. @throws {MoveError} where it has none with a name */
 export async function storedIn(
-  place: StorePlace,
-  { stores, signal }: Pick<Manner, 'stores' | 'signal'>
+  place: StorePlace | FilePlace<'archive'>,
+  source: ImageSource & Partial<ArchiveSource>,
+  signal: AbortSignal
 ): Promise<Stored[]> {
-  const source = await stores.store(place, signal)
   if (place.kind === 'car') {
     const image = parseImage(place.image ?? '')
     return [
@@ -32,7 +34,8 @@ export async function storedIn(
     const own = place.kind === 'gateway' ? { own: place.image.repository } : {}
     return [{ source, reference: referenceOf(place.image), name: imageText(place.image), nameless, ...own }]
   }
-  const references = place.image === undefined ? await source.tags(signal) : [place.image]
+  const all = () => source.names?.() ?? source.tags(signal)
+  const references = place.image === undefined ? await all() : [place.image]
   if (references.length === 0)
     throw new MoveError(
       `${source.name} has no image with a name: write ${source.name}:sha256:… with its digest, and --name where it gets one`
@@ -41,8 +44,9 @@ export async function storedIn(
     // a layout names tags, and sometimes whole names
     const named = reference.includes('/') || (/:\w/.test(reference) && !reference.startsWith('sha'))
     const nameless = isDigest(reference)
-    const folder = basename(resolve(place.path)).toLowerCase()
-    const name = named ? reference : `${folder}${nameless ? '@' : ':'}${reference}`
+    const own =
+      place.kind === 'archive' ? archiveName(place.path) : basename(resolve(place.path)).toLowerCase()
+    const name = named ? reference : `${own}${nameless ? '@' : ':'}${reference}`
     return { source, reference, name, nameless }
   })
 }

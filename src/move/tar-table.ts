@@ -15,11 +15,14 @@ export interface TarTable {
 /** A block of a tar, in bytes. @see https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html */
 const BLOCK = 512
 
-/** The largest document, and the most files, that are looked at. */
-const MAX_DOCUMENT = 4 * 1024 * 1024
+/** The largest document that is looked at, in bytes. */
+export const MAX_DOCUMENT = 4 * 1024 * 1024
+
+/** The most files that are looked at. */
 const MAX_FILES = 100_000
 
-interface Part {
+/** Where a file's content is in a tar, and how long it is, in bytes. */
+export interface Part {
   readonly at: number
   readonly size: number
 }
@@ -31,15 +34,7 @@ interface Part {
  * @returns `undefined` for what can't be told so: a pipe, a tar of an unusual kind, or no tar
  */
 export async function tableOfTar(path: string, signal: AbortSignal): Promise<TarTable | undefined> {
-  // to open a pipe is to read from it
-  const info = await stat(path).catch(() => undefined) // who reads all of it says why it can't be
-  if (info?.isFile() !== true) return undefined
-  const file = await open(path, 'r').catch(() => undefined) // likewise
-  if (file === undefined) return undefined
-  try {
-    const parts = await partsOf(file, signal)
-    if (parts === undefined) return undefined
-    const document = (name: string) => bytesOf(file, parts.get(name))
+  return lookedInto(path, signal, async (document) => {
     const [list, index] = [await document('manifest.json'), await document('index.json')]
     const entries = list === undefined ? [] : configsOfList(list, path)
     const diffIds = new Set<Digest>()
@@ -49,6 +44,39 @@ export async function tableOfTar(path: string, signal: AbortSignal): Promise<Tar
     }
     const tagged = index === undefined ? [] : readManifest(index).children.flatMap(namesOf)
     return { names: [...entries.flatMap(({ names }) => names), ...tagged], diffIds: [...diffIds] }
+  })
+}
+
+/**
+ * Where the files of an archive are that is an OCI layout and nothing else.
+ *
+ * @returns `undefined` for one with Docker's list of images, and for what {@link tableOfTar} can't look into
+ */
+export const layoutInTar = (
+  path: string,
+  signal: AbortSignal
+): Promise<ReadonlyMap<string, Part> | undefined> =>
+  lookedInto(path, signal, async (_document, parts) =>
+    parts.has('manifest.json') || !parts.has('index.json') ? undefined : parts
+  )
+
+/** @param look reads small files, and gets where all of them are */
+async function lookedInto<T>(
+  path: string,
+  signal: AbortSignal,
+  look: (
+    document: (name: string) => Promise<Buffer | undefined>,
+    parts: ReadonlyMap<string, Part>
+  ) => Promise<T | undefined>
+): Promise<T | undefined> {
+  // to open a pipe is to read from it
+  const info = await stat(path).catch(() => undefined) // who reads all of it says why it can't be
+  if (info?.isFile() !== true) return undefined
+  const file = await open(path, 'r').catch(() => undefined) // likewise
+  if (file === undefined) return undefined
+  try {
+    const parts = await partsOf(file, signal)
+    return parts === undefined ? undefined : await look((name) => bytesOf(file, parts.get(name)), parts)
   } catch {
     // who reads all of it says what is wrong
     signal.throwIfAborted()

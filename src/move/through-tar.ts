@@ -112,7 +112,7 @@ function checked(
 ): ThroughImage[] {
   if (list === undefined)
     throw new MoveError(
-      `${name} holds no list of images (manifest.json): it is cut short, of something else, or an OCI archive, which seaway push takes`
+      `${name} holds no list of images (manifest.json): it is cut short, of something else, or an OCI archive, which has to be a file`
     )
   for (const [path, { digest }] of files) {
     const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(path)?.[1]

@@ -1,9 +1,10 @@
 /** `seaway copy` between any two kinds of places that need no engine; those with one are in `test/e2e/cli-copy.spec.ts`. */
 import assert from 'node:assert/strict'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { makeImage } from '../e2e/support/images.ts'
 import { type CopyPlaces, makeCopyPlaces, SOURCE_KINDS, TARGET_KINDS } from '../support/copy-places.ts'
 import { ociClient } from '../support/oci-client.ts'
+import { runCommand } from '../support/seaway-command.ts'
 
 /** What is refused; the rows are made once there are places. */
 const REFUSED = [
@@ -12,7 +13,6 @@ const REFUSED = [
   'a name in IPNS',
   'a name that is none',
   'a place without a name',
-  'an OCI archive into an archive',
   'an image that is not there',
   'a tag that a layout lacks',
   'a name that an archive lacks',
@@ -40,9 +40,6 @@ describe('copy', function () {
   for (const [at, from] of SOURCE_KINDS.entries())
     describe(`from ${from}`, () => {
       for (const [to, into] of TARGET_KINDS.entries()) {
-        // what Seaway refuses by design
-        if (from === 'an OCI archive' && into === 'an archive') continue
-
         it(`into ${into}, and again without moving anything`, async () => {
           const { image, sources, targets, report } = places
           const [source, target] = [sources[from], targets[into]]
@@ -54,7 +51,8 @@ describe('copy', function () {
           assert.deepEqual(found.diffIds, image.diffIds)
           if (source.manifest && target.manifest) assert.equal(found.digest, image.top.digest)
           // from an archive into an archive it is the image id
-          const passes = source.place.startsWith('archive:') && into === 'an archive'
+          const passes =
+            source.place.startsWith('archive:') && from !== 'an OCI archive' && into === 'an archive'
           assert.deepEqual(
             first.images.map(({ digest }) => digest),
             [passes ? found.id : (found.digest ?? image.top.digest)]
@@ -109,7 +107,6 @@ describe('copy', function () {
         'a name in IPNS': [app, 'ipns/example.com/app', 2, /cannot change: give it a name below a domain/],
         'a name that is none': [app, 'example.com/App', 2, /lower-case letters/],
         'a place without a name': [app, 'oci:', 2, /names nothing: write oci:NAME/],
-        'an OCI archive into an archive': [sources['an OCI archive'].place, none, 1, /seaway push takes/],
         'an image that is not there': ['example.com/none', none, 1, /no repository example.com\/none/],
         'a tag that a layout lacks': [`${one}0`, none, 1, /has no '10'; it has 1/],
         'a name that an archive lacks': [`${saved}:none`, none, 1, /has no 'none'/],
@@ -159,8 +156,7 @@ describe('copy', function () {
     for (const from of SOURCE_KINDS)
       it(`an image for another platform, from ${from}`, async () => {
         const { file, run, sources, gateway } = places
-        const archive = from === 'an OCI archive' ? [] : [`archive:${file('none.tar')}`]
-        for (const to of ['none.example/x:1', `oci:${file('none')}`, ...archive]) {
+        for (const to of ['none.example/x:1', `oci:${file('none')}`, `archive:${file('none.tar')}`]) {
           const args = ['copy', sources[from].place, to, '--platform', 'linux/arm64']
           const { status, stderr } = await run(args)
           assert.match(stderr, /^seaway: [^\n]* is for linux\/amd64, not linux\/arm64[^\n]*\n$/)
@@ -169,6 +165,16 @@ describe('copy', function () {
         await ociClient(gateway).expect(404, 'GET', '/v2/none.example/x/tags/list')
         assert.equal((await readdir(file(''))).includes('none.tar'), false)
       })
+
+    it('an OCI layout on stdin into an archive: its list may come last', async () => {
+      const { file, sources } = places
+      const layout = await readFile(sources['an OCI archive'].place.slice('archive:'.length))
+      const args = ['copy', '-', `archive:${file('none.tar')}`]
+      const { status, stderr } = await runCommand(args, { SEAWAY_DATA: file('data') }, layout)
+      assert.match(stderr, /^seaway: stdin [^\n]*an OCI archive, which has to be a file\n$/)
+      assert.equal(status, 1)
+      assert.equal((await readdir(file(''))).includes('none.tar'), false)
+    })
 
     it('--referrers where nothing can keep them', async () => {
       const { file, run } = places
