@@ -1,6 +1,7 @@
 /** A TCP relay in front of a source that does what a bad network, or a bad source, does. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { reset } from '../support/reset.ts'
 
 /** What happens to a source while one image is pulled. `after` counts the bytes that it sends. */
 export type Fault =
@@ -36,14 +37,10 @@ export async function startFaultRelay(target: number, kill: () => void): Promise
   let changed = new AbortController()
 
   const drop = (): void => {
-    for (const socket of sockets) {
-      // one that is being connected would wait for that first, and nobody may answer any more
-      if (socket.connecting) socket.destroy()
-      else socket.resetAndDestroy()
-    }
+    for (const socket of sockets) reset(socket)
   }
   const server = createServer((client) => {
-    if (fault.kind === 'refuse' || (fault.kind === 'cut' && struck)) return void client.resetAndDestroy()
+    if (fault.kind === 'refuse' || (fault.kind === 'cut' && struck)) return reset(client)
     const source = connect(target, '127.0.0.1')
     for (const socket of [client, source]) {
       sockets.add(socket)

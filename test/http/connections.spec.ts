@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { connect as tlsConnect } from 'node:tls'
 import { digestOf, type OciClient, ociClient, rawConnection, withQuery } from '../support/oci-client.ts'
 import { type RegistryServer, startRegistryServer } from '../support/registry-server.ts'
+import { reset } from '../support/reset.ts'
 
 /** How long a client may be silent in these tests, in milliseconds. */
 const IDLE = 800
@@ -341,7 +342,7 @@ describe('connections', () => {
   it('that are dropped leave the server as it was', async () => {
     for (let i = 0; i < 50; i++) {
       const { socket } = raw(`GET ${path} HTTP/1.1`, 'Host: a', '', '')
-      setTimeout(() => socket.resetAndDestroy(), i % 10)
+      setTimeout(() => reset(socket), i % 10)
     }
     await new Promise((wait) => setTimeout(wait, 50))
     await client.expect(200, 'GET', path)

@@ -1,5 +1,6 @@
 /** A TCP proxy that cuts connections in the middle of an answer, or of what is sent, as a network does. */
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { reset } from '../../support/reset.ts'
 
 /** A proxy that runs. */
 export interface CuttingProxy {
@@ -42,7 +43,7 @@ export async function startCuttingProxy(options: {
       if (passed > options.after && cuts < options.times) {
         cuts++
         from.destroy()
-        const cut = () => (options.how === 'close' ? to.end() : to.resetAndDestroy())
+        const cut = () => (options.how === 'close' ? to.end() : reset(to))
         to.write(chunk.subarray(0, chunk.length >> 1), cut)
         return
       }
