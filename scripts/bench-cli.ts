@@ -7,7 +7,12 @@
  * - changed: one small layer on top is new
  *
  * Seaway is there twice, with gzip, which is its standard, and with zstd. crane knows no engine: its pushes are of an archive that `docker save` wrote before (not counted), its pulls write
- * one, and don't count for the goal. Times include the start of each program. `--layers N --size BYTES` sets the image, `--rounds N` the medians.
+ * one, and don't count for the goal. Times include the start of each program.
+ *
+ * Below the table stands what none of Seaway's moves can do without: the engine's export of an image, of which nothing
+ * comes before all of it is on the engine's disk, and the start of its own program.
+ *
+ * `--layers N --size BYTES` sets the image, `--rounds N` the medians.
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -45,6 +50,13 @@ interface Tool {
 }
 
 const median = (times: readonly number[]): number => times.toSorted((a, b) => a - b)[times.length >> 1] ?? 0
+
+/** How long something takes, in ms. */
+async function taken(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now()
+  await work()
+  return performance.now() - start
+}
 
 /** Text that shrinks to about a half, as what is in images does: words out of a few thousand. */
 function content(seed: string): string {
@@ -131,11 +143,11 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
   }
   const tools = [...own, docker, skopeo, crane]
   const times = new Map<string, Map<string, number[]>>()
+  const parts: Record<'export' | 'start', number[]> = { export: [], start: [] }
   const time = async (kind: string, tool: Tool, work: () => Promise<unknown>) => {
-    const start = performance.now()
-    await work()
+    const ms = await taken(work)
     const row = times.get(kind) ?? new Map<string, number[]>()
-    row.set(tool.name, [...(row.get(tool.name) ?? []), performance.now() - start])
+    row.set(tool.name, [...(row.get(tool.name) ?? []), ms])
     times.set(kind, row)
   }
 
@@ -167,6 +179,12 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
       }
       const [first = '', second = ''] = made
       const repository = `bench/${id}`
+      if (tool === docker) {
+        parts.export.push(
+          await taken(() => run('sh', ['-c', 'docker save "$0" > /dev/null', first], { env: engine.env }))
+        )
+        parts.start.push(await taken(() => gateway.seaway(['--version'])))
+      }
       await tool.unlearn?.()
       await time('push cold', tool, () => tool.push(first, repository))
       await time('push warm', tool, () => tool.push(first, repository))
@@ -232,6 +250,10 @@ async function measure(engine: DockerEngine, gateway: SeawayGateway, folder: str
       `${kind.padEnd(14)}${medians.map((each) => (each === 0 ? '-' : each.toFixed(0)).padStart(9)).join('')}   ${goal}`
     )
   }
+  const [all, start] = [median(parts.export), median(parts.start)]
+  console.log(
+    `\nof which the engine's export alone takes ${all.toFixed(0)} ms, and the start of seaway ${start.toFixed(0)} ms`
+  )
 }
 
 if (!available('dockerd', 'docker', 'skopeo', 'crane')) process.exit(1)
