@@ -168,6 +168,7 @@ export const JSON_SHAPES: Readonly<Record<string, JsonShape>> = {
     list: true,
     fields: [
       ['image', 'text', ''],
+      ['digest?', 'digest', 'of its manifest or index'],
       ['bytes', 'bytes', 'what it takes'],
       ['fetched', 'bytes', 'of those, what was brought here'],
       ['stale?', 'text', 'why it may be older than what is there now'],
